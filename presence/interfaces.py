@@ -1,0 +1,60 @@
+"""Interfaces of the Presence Server: what operators and later roles plug in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zope.interface import Interface
+
+from pysip.event.interfaces import IEventStateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+
+    from pysip.event.records import BindingRecord, PublicationRecord
+    from pysip.interfaces import Identity
+
+
+class IPresenceStore(IEventStateStore):
+    """Durable state of a presence node: event state and registrar bindings."""
+
+    def start() -> Deferred[None]:
+        """Open the medium, creating or migrating its schema.
+
+        :raises presence.store.records.StoreError: (in the Deferred) it cannot be used; the
+            message tells the operator why and what to do.
+        """
+
+    def stop() -> Deferred[None]:
+        """Commit what is queued and close."""
+
+    def recover_bindings(bindings: Callable[[list[BindingRecord]], None]) -> Deferred[None]:
+        """Read the registrar's bindings back, in chunks of at most 1000."""
+
+    def put_binding(record: BindingRecord) -> None:
+        """Insert or replace the binding of (aor, contact)."""
+
+    def remove_binding(aor: str, contact: str) -> None:
+        """Forget the binding; an unknown one is ignored."""
+
+
+class ICompositionPolicy(Interface):
+    """How many publications become one raw presence document (presence-data.md J)."""
+
+    def compose(entity: str, publications: Sequence[PublicationRecord]) -> bytes:
+        """The composed, schema-valid ``application/pidf+xml`` document; a pure function.
+
+        :param entity: the presentity's URI for the root element.
+        :param publications: oldest content first; may be empty (PRE-11).
+        """
+
+
+class IWatcherPolicy(Interface):
+    """Subscription authorization (XDM rules later; the operator's default now)."""
+
+    def decide(presentity: str, watcher: Identity) -> str:
+        """``"allow"``, ``"confirm"``, ``"block"`` or ``"polite-block"`` (RFC 5025 3.2.1)."""
+
+

@@ -1,0 +1,1 @@
+"""Event packages of the Presence Server."""

@@ -1,0 +1,1 @@
+"""A SIP stack for presence: messages, transports, transactions, dialogs and event packages."""

@@ -1,0 +1,198 @@
+"""Interfaces of the event framework; event packages and stores plug in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from pysip.event.records import PublicationRecord, SubscriptionRecord
+    from pysip.interfaces import Identity
+    from pysip.message import Request, Response
+
+
+class IEventStateStore(Interface):
+    """Durable event state: memory is the truth, this is its recovery log.
+
+    The ``put``, ``touch`` and ``remove`` calls only queue a row; rows queued in one reactor
+    turn become one transaction (group commit).  Nothing here blocks or reads on the
+    request path, and all callbacks run in the reactor thread.
+    """
+
+    failed: bool = Attribute("True while the medium refuses writes; new requests get 503.")
+
+    def recover(
+        publications: Callable[[list[PublicationRecord]], None],
+        subscriptions: Callable[[list[SubscriptionRecord], dict[int, int]], None],
+    ) -> Deferred[None]:
+        """Read everything back, once, before the first write.
+
+        Both callbacks are called with chunks of at most 1000 records, each in a reactor turn
+        of its own; the second also gets the last delivered view digests of its chunk by
+        subscription id (absent when never noted).  Records past their deadline are handed
+        out like any other.
+        """
+
+    def put_publication(record: PublicationRecord) -> None:
+        """Insert or replace the whole record."""
+
+    def touch_publication(id: int, etag: str, expires: float) -> None:
+        """Refresh: replace entity-tag and deadline only."""
+
+    def remove_publication(id: int) -> None:
+        """Forget the publication; unknown ids are ignored."""
+
+    def put_subscription(record: SubscriptionRecord) -> None:
+        """Insert or replace the whole record."""
+
+    def remove_subscription(id: int) -> None:
+        """Forget the subscription and its digest; unknown ids are ignored."""
+
+    def note_delivered(id: int, digest: int) -> None:
+        """Note the view (64-bit signed digest) that the subscriber last acknowledged.
+
+        Written behind, with the next commit or within 200 ms; nobody waits for it.
+        """
+
+    def when_durable(done: Callable[[bool], None]) -> None:
+        """Call ``done(True)`` once all that was queued so far is on the medium.
+
+        ``done(False)`` when that failed: then *every* row queued but not yet durable is
+        dropped and the callbacks come in reverse order of their registration, so that each
+        can undo its change of memory.  Never called before ``when_durable`` has returned.
+        """
+
+
+@attrs.frozen(slots=True)
+class Notification:
+    """The body of a NOTIFY.
+
+    :ivar content_type: media type, or "" for no body.
+    :ivar body: octets, shared by all subscriptions with the same view.
+    :ivar digest: 64-bit signed digest of the view; equal digests mean equal views.
+    """
+
+    content_type: str
+    body: bytes
+    digest: int
+
+
+class IEventPackage(Interface):
+    """An event package (RFC 6665 section 5): everything the framework has to ask about it."""
+
+    name: str = Attribute("Event type, for example ``presence``.")
+    default_expires: int = Attribute("Seconds for a SUBSCRIBE without Expires.")
+    notify_types: tuple[str, ...] = Attribute("Media types it can notify with, best first.")
+    template: bool = Attribute("True for template packages, which Allow-Events leaves out.")
+
+    def resolve(request: Request) -> str:
+        """The resource that the Request-URI names: its canonical URI.
+
+        :raises pysip.errors.SipError: 404, or 416 for a foreign scheme.
+        """
+
+    def authorize(resource: str, watcher: Identity, request: Request | None) -> str:
+        """The subscription authorization decision: ``"active"``, ``"pending"`` or ``"rejected"``.
+
+        :param request: the SUBSCRIBE, or None when a live subscription is re-evaluated.
+        """
+
+    def choose_type(accept: list[str] | None) -> str:
+        """The media type to notify with for these Accept header values (None: no header).
+
+        :raises pysip.errors.SipError: 406.
+        """
+
+    def notification(subscription: ISubscription) -> Notification:
+        """What this subscription's watcher may see now.  Called when a NOTIFY is sent."""
+
+    def subscribed(subscription: ISubscription) -> None:
+        """A subscription was made, recovered or changed state."""
+
+    def unsubscribed(subscription: ISubscription) -> None:
+        """A subscription has ended."""
+
+
+class ISubscription(Interface):
+    """What a package may know of a subscription."""
+
+    id: int = Attribute("Number, unique in this store.")
+    resource: str = Attribute("Canonical URI of the resource.")
+    entity: str = Attribute("The URI as the subscriber addressed it.")
+    watcher: Identity = Attribute("Who subscribes.")
+    state: str = Attribute("``active``, ``pending`` or ``terminated``.")
+    content_type: str = Attribute("Media type chosen for its notifications.")
+
+
+class IPublicationPackage(Interface):
+    """An event package that accepts PUBLISH (RFC 3903 section 6)."""
+
+    name: str = Attribute("Event type.")
+    publish_types: tuple[str, ...] = Attribute("Media types accepted in PUBLISH.")
+
+    def resolve(request: Request) -> str:
+        """As :meth:`IEventPackage.resolve`."""
+
+    def authorize_publisher(resource: str, publisher: Identity) -> None:
+        """Return when ``publisher`` may publish for ``resource``.
+
+        :raises pysip.errors.SipError: 403.
+        """
+
+    def validate(resource: str, content_type: str, body: bytes) -> tuple[str, bytes]:
+        """Check a document and give the (media type, body) to keep (PUB-07, PUB-08).
+
+        :raises pysip.errors.SipError: 400 or 415.
+        """
+
+    def published(resource: str) -> None:
+        """The durable publications of ``resource`` have changed in content."""
+
+
+class IStateSource(Interface):
+    """Read access to the live publications of a compositor."""
+
+    def publications(package: str, resource: str) -> list[PublicationRecord]:
+        """The publications of a resource, oldest content first (COM-01, PUB-11)."""
+
+
+class IRatePolicy(Interface):
+    """How often a subscription may be notified (NOT-13, RAT-10)."""
+
+    def interval(package: str, resource: str) -> float:
+        """Least seconds between two NOTIFYs of one subscription; 0 for no limit."""
+
+
+class IPublicationPolicy(Interface):
+    """Limits of a publisher and a resource (PUB-04, PUB-16, LIM-01)."""
+
+    def grant(requested: int | None) -> int:
+        """Granted lifetime in seconds.
+
+        :raises pysip.errors.SipError: 423 with Min-Expires.
+        """
+
+    def admit(resource: str, publisher: str, live: int, initial: bool) -> None:
+        """Return when one more PUBLISH is within the limits.
+
+        :param live: publications the resource has now.
+        :raises pysip.errors.SipError: 403 too many publications, 503 too fast.
+        """
+
+
+class ISubscriberDelegate(Interface):
+    """Owner of a client subscription (:class:`pysip.event.subscriber.Subscriber`)."""
+
+    def notified(request: Request, state: str, content_type: str, body: bytes) -> None:
+        """A NOTIFY of this subscription; ``state`` is active, pending or terminated."""
+
+    def subscription_failed(response: Response | None, retry_after: float | None) -> None:
+        """SUBSCRIBE was refused or timed out (None); ``retry_after`` when it will be retried."""
+
+    def subscription_ended(reason: str, retry_after: float | None) -> None:
+        """Terminated by the notifier; ``retry_after`` when it will be made anew."""
