@@ -56,5 +56,3 @@ class IWatcherPolicy(Interface):
 
     def decide(presentity: str, watcher: Identity) -> str:
         """``"allow"``, ``"confirm"``, ``"block"`` or ``"polite-block"`` (RFC 5025 3.2.1)."""
-
-

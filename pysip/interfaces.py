@@ -236,5 +236,3 @@ class IAdmissionControl(Interface):
         :param initial: True for a request outside any dialog that creates state; refreshes
             are shed last.
         """
-
-
