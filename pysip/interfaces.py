@@ -134,8 +134,7 @@ class ILocator(Interface):
 class IServerTransaction(Interface):
     """A received request, answered exactly once with a final response (RFC 3261 17.2)."""
 
-    request: Request = Attribute("The request.")
-    flow: IFlow = Attribute("Where it came from.")
+    flow: IFlow = Attribute("Where the request came from.")
 
     def respond(data: bytes, status: int) -> None:
         """Send (and keep for retransmissions) the response ``data``.
@@ -164,7 +163,7 @@ class IClientTransactionUser(Interface):
 class ITransactionUser(Interface):
     """The UAS core on top of the server transactions."""
 
-    def request_received(transaction: IServerTransaction) -> None:
+    def request_received(transaction: IServerTransaction, request: Request) -> None:
         """A new request; retransmissions do not come here.  ACK never does."""
 
 

@@ -1,0 +1,335 @@
+"""The transaction layer: between the transports and the user agent core.
+
+Matches requests to server transactions and responses to client transactions, sets
+``received`` and ``rport``, and chooses where responses go (sip-core.md sections 3 and 4).
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pysip.errors import ParseError
+from pysip.header import format_host, parse_via, split_list
+from pysip.interfaces import IMessageReceiver
+from pysip.message import encode_response
+from pysip.timers import TimerValues
+from pysip.transaction.client import ClientTransaction
+from pysip.transaction.server import InviteServerTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from pysip.header import Via
+    from pysip.interfaces import (
+        IAdmissionControl,
+        IClientTransactionUser,
+        IFlow,
+        ITransactionUser,
+        ITransport,
+    )
+    from pysip.message import Request, Response
+    from pysip.parse import BadMessage
+    from pysip.timers import TimerWheel
+
+COOKIE = "z9hG4bK"
+
+_CANCELLABLE = ("INVITE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "OPTIONS", "REGISTER", "MESSAGE")
+
+
+@implementer(IMessageReceiver)
+class TransactionLayer:
+    """All transactions of a node.
+
+    :param clock: monotonic time.
+    :param wheel: the timers.
+    :param user: gets new requests.
+    :param secret: key for the To tags of stateless responses (UAS-08).
+    :param values: timer values.
+    :param limit: most server transactions alive (TXN-17).
+    :param admission: asked before a transaction is made (OVL-01).
+
+    :ivar clients: live client transactions by branch.
+    :ivar servers: live server transactions by key.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wheel: TimerWheel,
+        user: ITransactionUser,
+        secret: bytes,
+        values: TimerValues | None = None,
+        limit: int = 1_000_000,
+        admission: IAdmissionControl | None = None,
+    ) -> None:
+        self.clock = clock
+        self.wheel = wheel
+        self.values = values or TimerValues()
+        self.clients: dict[str, ClientTransaction] = {}
+        self.servers: dict[str, ServerTransaction] = {}
+        self.requests: Counter[str] = Counter()
+        self.responses: Counter[int] = Counter()
+        self.retransmissions = 0
+        self._merged: dict[str, str] = {}
+        self._user = user
+        self._secret = secret
+        self._limit = limit
+        self._admission = admission
+        self._transports: list[ITransport] = []
+
+    # -- transports ---------------------------------------------------------------------
+
+    def add_transport(self, transport: ITransport) -> None:
+        """Use a started transport for responses whose flow is gone, and know its sent-by."""
+        self._transports.append(transport)
+
+    def transport(self, protocol: str, address: str = "") -> ITransport | None:
+        """A transport of that protocol, of the same IP version as ``address`` if possible."""
+        found = None
+        for transport in self._transports:
+            if transport.protocol == protocol:
+                if (":" in transport.local[0]) == (":" in address):
+                    return transport
+                found = found or transport
+        return found
+
+    # -- requests in --------------------------------------------------------------------
+
+    def request_received(self, request: Request, flow: IFlow) -> None:
+        """Match to a transaction or make one (TXN-02, TXN-03)."""
+        try:
+            via = request.via
+            key = self._server_key(request, via)
+            known = self.servers.get(key)
+            method = request.method
+            if method == "ACK":
+                # One that matches no INVITE is ignored, never answered (TXN-12).
+                if isinstance(known, InviteServerTransaction):
+                    known.acknowledged()
+                return
+            if known is not None:
+                self.retransmissions += 1
+                known.retransmitted(flow)
+                return
+            self._mark_source(request, via, flow)
+            self.requests[method] += 1
+            if method == "CANCEL":
+                self._cancel(request, via, flow)
+                return
+            to_tag = request.to.tag
+            if len(self.servers) >= self._limit or self._admission is not None:
+                seconds = self._refuse(request, to_tag)
+                if seconds:
+                    self.respond_stateless(
+                        request, flow, 503, None, (("Retry-After", str(seconds)),)
+                    )
+                    return
+            merge_key = (
+                "" if to_tag else f"{request.call_id} {request.from_.tag} {request.first('cseq')}"
+            )
+        except ParseError as error:
+            self.respond_stateless(request, flow, 400, f"Bad Request: {error}")
+            return
+        kind = InviteServerTransaction if method == "INVITE" else ServerTransaction
+        transaction = kind(self, key, merge_key, request, flow)
+        self.servers[key] = transaction
+        if merge_key and self._merged.setdefault(merge_key, key) != key:
+            # The same request by another path (UAS-03); the first one is being served.
+            transaction.merge_key = ""
+            transaction.respond(encode_response(request, 482, to_tag=self._tag(request)), 482)
+            return
+        self._user.request_received(transaction, request)
+
+    def _refuse(self, request: Request, to_tag: str) -> int:
+        if len(self.servers) >= self._limit:
+            return 10
+        if self._admission is None:
+            return 0
+        initial = not to_tag and request.first("sip-if-match") is None
+        return self._admission.admit(request.method, initial)
+
+    @staticmethod
+    def _server_key(request: Request, via: Via) -> str:
+        method = "INVITE" if request.method == "ACK" else request.method
+        branch = via.branch
+        if len(branch) > len(COOKIE) and branch.startswith(COOKIE):
+            return f"{branch} {via.sent_by} {method}"
+        # An RFC 2543 client (TXN-03, TOR-46).  The To tag takes no part for the ACK to match:
+        # its To carries the tag of our response.
+        to_tag = "" if request.method == "ACK" else request.to.tag
+        return " ".join(
+            (request.uri, to_tag, request.from_.tag, request.call_id, str(request.cseq[0]))
+            + (request.headers["via"][0].partition(";received=")[0], method)
+        )
+
+    def _cancel(self, request: Request, via: Via, flow: IFlow) -> None:
+        """Answer a CANCEL; it never changes a non-INVITE transaction (TXN-13, SUB-23)."""
+        stem = f"{via.branch} {via.sent_by} "
+        status = 200 if any(stem + m in self.servers for m in _CANCELLABLE) else 481
+        self.respond_stateless(request, flow, status)
+
+    @staticmethod
+    def _mark_source(request: Request, via: Via, flow: IFlow) -> None:
+        """Add ``received`` and fill ``rport`` in the top Via (VIA-02, VIA-03)."""
+        host, port = flow.remote
+        params = via.params
+        rport = "rport" in params and params["rport"] is None
+        if not rport and (via.host == host or _same_address(via.host, host)):
+            return
+        values = request.headers["via"]
+        first, *rest = split_list(values[0]) if "," in values[0] else (values[0],)
+        if rport:
+            filled = first.replace(";rport", f";rport={port}", 1)
+            if filled == first:
+                filled = _fill_rport(first, port)
+            first = filled
+        if "received" not in params:
+            first = f"{first};received={host}"
+        values[0] = ", ".join((first, *rest)) if rest else first
+
+    # -- responses out ------------------------------------------------------------------
+
+    def response_flow(self, request: Request, flow: IFlow) -> IFlow:
+        """Where the response to ``request`` goes (VIA-04, VIA-05, DNS-08)."""
+        via = request.via
+        if flow.reliable:
+            if not flow.closed:
+                return flow
+            port = via.port or (5061 if flow.secure else 5060)
+            transport = self.transport(flow.protocol, flow.remote[0])
+            return transport.flow_to((flow.remote[0], port)) if transport else flow
+        params = via.params
+        if "rport" in params and "maddr" not in params:
+            return flow
+        host = params.get("maddr") or flow.remote[0]
+        port = via.port or 5060
+        if (host, port) == flow.remote or not _is_numeric(host):
+            return flow
+        transport = self.transport(flow.protocol, host)
+        return transport.flow_to((host, port)) if transport else flow
+
+    def respond_stateless(
+        self,
+        request: Request,
+        flow: IFlow,
+        status: int,
+        reason: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Answer without a transaction: the same request gets the same answer (UAS-14)."""
+        if request.method == "ACK":
+            return
+        try:
+            out = self.response_flow(request, flow)
+            data = encode_response(
+                request, status, reason, to_tag=self._tag(request), headers=tuple(headers)
+            )
+        except ParseError:
+            return  # no readable Via: nowhere to answer (MSG-17)
+        self.responses[status] += 1
+        out.send(data)
+
+    def _tag(self, request: Request) -> str:
+        """A To tag that is the same for each retransmission (UAS-08)."""
+        material = "\n".join(
+            request.headers.get(name, [""])[0] for name in ("via", "from", "call-id", "cseq")
+        )
+        return hmac.new(
+            self._secret, material.encode("utf-8", "surrogateescape"), "sha256"
+        ).hexdigest()[:16]
+
+    def malformed(self, error: BadMessage, flow: IFlow) -> None:
+        """Refuse what is no proper request, when its sender can be told (MSG-17)."""
+        request = error.message
+        if not error.is_request or request is None or not request.headers.get("via"):
+            return
+        try:
+            self._mark_source(request, request.via, flow)
+        except ParseError:
+            return
+        self.respond_stateless(request, flow, error.status, error.reason)
+
+    def forget_server(self, transaction: ServerTransaction) -> None:
+        """Drop a server transaction at its end."""
+        self.wheel.cancel(transaction)
+        self.servers.pop(transaction.key, None)
+        if transaction.merge_key:
+            self._merged.pop(transaction.merge_key, None)
+
+    def count_response(self, status: int) -> None:
+        """Count a response sent (OBS-01)."""
+        self.responses[status] += 1
+
+    # -- client side --------------------------------------------------------------------
+
+    def request(
+        self, branch: str, method: str, data: bytes, flow: IFlow, user: IClientTransactionUser
+    ) -> ClientTransaction:
+        """Send a request; ``data`` carries ``branch`` in its top Via."""
+        transaction = ClientTransaction(self, branch, method, data, flow, user)
+        self.clients[branch] = transaction
+        transaction.start()
+        return transaction
+
+    def response_received(self, response: Response, flow: IFlow) -> None:
+        """Match a response by branch and CSeq method; drop strays (TXN-04, TXN-16)."""
+        try:
+            via = response.via
+            transaction = self.clients.get(via.branch)
+            if (
+                transaction is None
+                or response.cseq[1] != transaction.method
+                or via.sent_by != transaction.sent_by  # not ours (VIA-06)
+            ):
+                return
+            if len(response.headers["via"]) > 1 or "," in response.headers["via"][0]:
+                return  # it was meant for somebody else (UAC-04, TOR-41)
+        except ParseError:
+            return
+        transaction.received(response)
+
+    def stop(self) -> None:
+        """Forget all transactions."""
+        for client in list(self.clients.values()):
+            client.abandon()
+        for server in list(self.servers.values()):
+            self.forget_server(server)
+
+
+def _same_address(one: str, other: str) -> bool:
+    """Whether two hosts are the same numeric address, written differently perhaps."""
+    if ":" not in one:
+        return False
+    try:
+        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
+    except ValueError:
+        return False
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _fill_rport(value: str, port: int) -> str:
+    """Write ``rport=port`` into a Via that spells the parameter unusually."""
+    via = parse_via(value)
+    params = "".join(
+        f";{name}={port}" if name == "rport" else f";{name}" + ("" if v is None else f"={v}")
+        for name, v in via.params.items()
+    )
+    where = format_host(via.host) + (f":{via.port}" if via.port else "")
+    return f"SIP/2.0/{via.protocol} {where}{params}"
