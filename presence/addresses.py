@@ -1,0 +1,70 @@
+"""Host names, numeric addresses and ports as they are written in the configuration."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from presence.tomlfile import Path, WrongValueError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def is_host(text: str) -> bool:
+    """Whether ``text`` is a domain name or a numeric address (IPv6 without brackets)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    else:
+        return True
+    labels = text.removesuffix(".").split(".")
+    return len(text) <= 253 and all(
+        0 < len(label) <= 63
+        and label.isascii()
+        and label.replace("-", "").replace("_", "").isalnum()
+        and not label.startswith("-")
+        and not label.endswith("-")
+        for label in labels
+    )
+
+
+def split_port(text: str) -> tuple[str, int | None]:
+    """``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or bare IPv6 into host and port.
+
+    :raises ValueError: the port is none.
+    """
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+        rest = ":" + port
+    else:
+        return text, None
+    if not rest:
+        return host, None
+    if not (port.isdecimal() and port.isascii() and 0 < int(port) < 65536):
+        raise ValueError(f"no port: {text}")
+    return host, int(port)
+
+
+def parse_peer(text: str) -> tuple[Network, int | None]:
+    """A trusted peer as network and port (None for any port).
+
+    :raises ValueError: it is neither address nor network.
+    """
+    host, port = split_port(text)
+    return ipaddress.ip_network(host), port
+
+
+def check_address(key: Path, text: str) -> None:
+    """Check a numeric address found in the configuration.
+
+    :raises WrongValueError: for ``key``.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise WrongValueError(
+            key, text, "a numeric IP address", 'write for example "192.0.2.7", "0.0.0.0" or "::"'
+        ) from None

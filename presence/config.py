@@ -1,0 +1,325 @@
+"""The configuration: one TOML file, decoded strictly; every key has a default.
+
+Without a file the server listens on loopback with Digest and a generated certificate and
+keeps its state in a SQLite file.  All values are checked when a struct is built, so a
+:class:`Config` made in code is as sound as one that was loaded.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pathlib
+import socket
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from presence.addresses import is_host
+from presence.certificate import check_pair, read_certificates
+from presence.tables import (
+    Decision,
+    Digest,
+    Domain,
+    Limits,
+    Listen,
+    Locator,
+    Log,
+    Metrics,
+    Notify,
+    Overload,
+    Publication,
+    Registrar,
+    Store,
+    Subscription,
+    Table,
+    Text,
+    Timers,
+    Tls,
+    Transport,
+    TransportOptions,
+    Trust,
+)
+from presence.tomlfile import ConfigError, Path, WrongValueError, decode, dotted, line_of, read
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Decision",
+    "Digest",
+    "Domain",
+    "Limits",
+    "Listen",
+    "Locator",
+    "Log",
+    "Metrics",
+    "Notify",
+    "Overload",
+    "Publication",
+    "Registrar",
+    "Store",
+    "Subscription",
+    "Timers",
+    "Tls",
+    "TransportOptions",
+    "Trust",
+    "default_listen",
+    "load",
+    "restart_required",
+    "warnings",
+]
+
+Role = Literal["presence-server", "registrar"]
+
+DEFAULT_STATE_DIR = "~/.local/state/txpresence"
+_LOOPBACK_ALIASES = {"127.0.0.1": "localhost", "::1": "localhost"}
+
+
+class Config(Table, frozen=True):
+    """The whole configuration.
+
+    :ivar state_dir: database, accounts and generated certificate are kept here.
+    :ivar roles: what this process does.
+    :ivar domains: domains whose presentities live here.
+    :ivar domain_aliases: other names, or numeric addresses, of served domains (CLI-13).
+    :ivar listen: listening points; none stands for :func:`default_listen`.
+    :ivar domain: settings of single served domains.
+    """
+
+    state_dir: Text = DEFAULT_STATE_DIR
+    roles: tuple[Role, ...] = ("presence-server", "registrar")
+    domains: tuple[Text, ...] = ("localhost",)
+    domain_aliases: dict[str, Text] = msgspec.field(default_factory=_LOOPBACK_ALIASES.copy)
+    listen: tuple[Listen, ...] = ()
+    tls: Tls = Tls()
+    trust: Trust = Trust()
+    digest: Digest = Digest()
+    locator: Locator = Locator()
+    timers: Timers = Timers()
+    transport: TransportOptions = TransportOptions()
+    limits: Limits = Limits()
+    publication: Publication = Publication()
+    subscription: Subscription = Subscription()
+    domain: dict[str, Domain] = msgspec.field(default_factory=dict)
+    notify: Notify = Notify()
+    store: Store = Store()
+    registrar: Registrar = Registrar()
+    overload: Overload = Overload()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+
+    def __post_init__(self) -> None:
+        """Check what concerns several tables."""
+        if not self.roles or len(set(self.roles)) < len(self.roles):
+            raise WrongValueError(
+                ("roles",), list(self.roles), "at least one role and none twice", "correct it"
+            )
+        if not self.domains:
+            raise WrongValueError(("domains",), [], "at least one domain", "name what you serve")
+        for i, domain in enumerate(self.domains):
+            if not is_host(domain):
+                raise WrongValueError(
+                    ("domains", i), domain, "a domain name or address without port", "correct it"
+                )
+        served = {domain.lower() for domain in self.domains}
+        for alias, domain in self.domain_aliases.items():
+            if not is_host(alias):
+                raise WrongValueError(
+                    ("domain_aliases", alias), None, "a domain or address as key", "correct it"
+                )
+            # the defaults may name a domain that the file does not serve
+            if domain.lower() not in served and (alias, domain) not in _LOOPBACK_ALIASES.items():
+                raise WrongValueError(
+                    ("domain_aliases", alias), domain, "one of domains", "add it to domains"
+                )
+        for name in self.domain:
+            if name.lower() not in served:
+                raise WrongValueError(
+                    ("domain", name), None, "the name of one of domains", "add it to domains"
+                )
+        _check_distinct(self.listen)
+
+    @property
+    def state_path(self) -> pathlib.Path:
+        """The state directory; it need not exist."""
+        return pathlib.Path(self.state_dir).expanduser()
+
+    @property
+    def store_path(self) -> pathlib.Path:
+        """The file of the SQLite store."""
+        return self.state_path / pathlib.Path(self.store.path).expanduser()
+
+    def canonical_domain(self, host: str) -> str | None:
+        """The served domain that ``host`` (IPv6 without brackets) names, or None (CLI-13)."""
+        host = host.lower()
+        for domain in self.domains:
+            if domain.lower() == host:
+                return domain.lower()
+        for alias, domain in self.domain_aliases.items():
+            if alias.lower() == host and domain in self.domains:
+                return domain.lower()
+        return None
+
+    def notify_interval(self, domain: str) -> float:
+        """Least seconds between two NOTIFYs of a subscription to somebody in ``domain``."""
+        own = self._domain(domain).notify_interval
+        return self.subscription.notify_interval if own is None else own
+
+    def default_decision(self, domain: str) -> Decision:
+        """The decision on watchers that no rule of a presentity in ``domain`` speaks of."""
+        own = self._domain(domain).default_decision
+        return self.subscription.default_decision if own is None else own
+
+    def _domain(self, domain: str) -> Domain:
+        for name, settings in self.domain.items():
+            if name.lower() == domain.lower():
+                return settings
+        return Domain()
+
+    def certificate_files(self, listen: Listen) -> tuple[pathlib.Path, pathlib.Path] | None:
+        """Certificate and key of a TLS listening point, or None to generate them."""
+        certificate = listen.certificate or self.tls.certificate
+        if not certificate:
+            return None
+        return pathlib.Path(certificate), pathlib.Path(listen.key or self.tls.key)
+
+
+def load(path: str | os.PathLike[str] | None = None, state_dir: str | None = None) -> Config:
+    """Read, check and complete the configuration.
+
+    Relative file names are relative to the file that names them.  The state directory is
+    ``state_dir``, else the file's, else ``$PRESENCE_STATE``, else the default.
+
+    :param path: TOML file, or None for the built-in configuration.
+    :raises ConfigError: with a message for the operator.
+    """
+    name, text = "", ""
+    if path is not None:
+        name = os.fspath(path)
+        text = _read_file(name)
+    data = read(text, name)
+    if state_dir is not None:
+        data["state_dir"] = os.path.abspath(state_dir)
+    elif "state_dir" not in data and os.environ.get("PRESENCE_STATE"):
+        data["state_dir"] = os.path.abspath(os.environ["PRESENCE_STATE"])
+    try:
+        config: Config = decode(data, Config)
+        if not config.listen:
+            config = replace(config, listen=default_listen())
+        config = _resolve(config, pathlib.Path(name or ".").absolute().parent)
+        _check_files(config)
+    except WrongValueError as error:
+        line = line_of(text, error.key)
+        raise ConfigError(error.message(), name, line, dotted(error.key)) from error
+    return config
+
+
+def default_listen() -> tuple[Listen, ...]:
+    """UDP, TCP and TLS on the loopback addresses that this machine has."""
+    addresses = ["127.0.0.1"]
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+        addresses.append("::1")
+    except OSError:
+        pass
+    transports: tuple[Transport, ...] = ("udp", "tcp", "tls")
+    return tuple(Listen(transport=t, address=a) for a in addresses for t in transports)
+
+
+def restart_required(old: Config, new: Config) -> list[str]:
+    """The tables and keys that differ and only a restart can change (NFR-02)."""
+    return [
+        name
+        for name in Config.__struct_fields__
+        if name not in RELOADABLE and getattr(old, name) != getattr(new, name)
+    ]
+
+
+RELOADABLE = frozenset({"domain", "subscription", "publication", "limits", "notify", "log"})
+"""Keys of :class:`Config` that a reload (SIGHUP) applies to requests to come."""
+
+
+def warnings(config: Config) -> list[str]:
+    """What is allowed but an operator should know, one sentence each."""
+    found = []
+    for listen in config.listen:
+        where = f"{listen.transport} {listen.address} port {listen.bind_port}"
+        public = not ipaddress.ip_address(listen.address).is_loopback
+        if public and listen.auth == "none":
+            found.append(
+                f"{where}: auth = none lets anybody be anyone; use it in a laboratory only"
+            )
+        if public and listen.transport == "tls" and config.certificate_files(listen) is None:
+            found.append(f"{where}: uses a self-signed certificate that no client trusts by itself")
+        if listen.auth in ("trust", "both") and not (config.trust.peers or config.trust.tls_names):
+            found.append(f"{where}: auth = {listen.auth}, but [trust] names no peer")
+    if config.store.type == "memory":
+        found.append("store: type = memory forgets all publications and subscriptions at the end")
+    return found
+
+
+def _check_distinct(points: tuple[Listen, ...]) -> None:
+    """TCP and TLS cannot share a port; UDP is apart."""
+    seen = set()
+    for i, point in enumerate(points):
+        if not point.bind_port:
+            continue
+        kind = "udp" if point.transport == "udp" else "tcp"
+        place = (kind, ipaddress.ip_address(point.address), point.bind_port)
+        if place in seen:
+            raise WrongValueError(
+                ("listen", i),
+                f"{point.transport} {point.address} port {point.bind_port}",
+                "an address and port that no other [[listen]] has",
+                "change its port or remove one of the two",
+            )
+        seen.add(place)
+
+
+def _read_file(name: str) -> str:
+    try:
+        return pathlib.Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"found no file that can be read ({error.strerror}); check its name and permissions",
+            name,
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("found octets that are no UTF-8; save it as UTF-8", name) from error
+
+
+def _resolve(config: Config, base: pathlib.Path) -> Config:
+    """Make all file names absolute."""
+
+    def absolute(text: str) -> str:
+        return str(base / pathlib.Path(text).expanduser()) if text else ""
+
+    def files(table: Listen | Tls, *names: str) -> dict[str, str]:
+        return {name: absolute(getattr(table, name)) for name in names}
+
+    return replace(
+        config,
+        state_dir=absolute(config.state_dir),
+        tls=replace(config.tls, **files(config.tls, "certificate", "key", "ca", "client_ca")),
+        listen=tuple(
+            replace(point, **files(point, "certificate", "key", "client_ca"))
+            for point in config.listen
+        ),
+    )
+
+
+def _check_files(config: Config) -> None:
+    """Try every file that is named (item 5 of the first cut: no surprise after the start)."""
+    tables: list[tuple[Path, Listen | Tls]] = [(("tls",), config.tls)]
+    tables += [(("listen", i), point) for i, point in enumerate(config.listen)]
+    for path, table in tables:
+        try:
+            if table.certificate:
+                check_pair(table.certificate, table.key)
+            for name in ("ca", "client_ca"):
+                if getattr(table, name, ""):
+                    read_certificates(getattr(table, name), name)
+        except WrongValueError as error:
+            raise error.below(path) from None
