@@ -1,0 +1,175 @@
+"""The file of a SQLite store: ownership, opening, migration.  All of it blocks.
+
+The file is private (mode 0600 in a directory of mode 0700 when these are made here) and has
+one owner, which holds a lock on ``<file>.lock`` with its process id in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from presence.store.records import StoreError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+#: "TxPr", marks the file as ours
+APPLICATION_ID = 0x54785072
+SYNCHRONOUS = ("full", "normal")
+
+_PAGE_SIZE = 4096
+_CACHE_KIB = 65536
+_MAP_BYTES = 1 << 28
+_CHECKPOINT_PAGES = 4000
+_WAL_BYTES_KEPT = 64 << 20
+_CACHED_STATEMENTS = 256
+#: seconds to wait for a foreign program (a backup, a curious operator) that locks the file
+_BUSY_SECONDS = 2.0
+
+
+def scripts(folder: Traversable) -> list[str]:
+    """The migrations in ``folder``: entry n leads from version n to n + 1.
+
+    :raises StoreError: the numbering has a gap; the installation is broken.
+    """
+    found = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    if [int(f.name[:4]) for f in found] != list(range(1, len(found) + 1)):
+        raise StoreError(f"{folder}: schema scripts are missing; install the program again")
+    return [f.read_text(encoding="utf-8") for f in found]
+
+
+class Lock:
+    """Sole ownership of a file among processes, and among stores of this process.
+
+    :raises StoreError: somebody else has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        side = Path(f"{path}.lock")
+        self._fd = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._fd, 32).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            raise StoreError(
+                f"{path}: in use by process {holder or '(unknown)'}, which holds {side}; stop "
+                "that process or give this one a file of its own"
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, b"%d\n" % os.getpid())
+
+    def release(self) -> None:
+        """Give the file up.  The side file stays: removing it would race with a new owner."""
+        os.ftruncate(self._fd, 0)
+        os.close(self._fd)
+
+
+def connect(path: Path, synchronous: str, migrations: list[str]) -> sqlite3.Connection:
+    """Open the file, creating or migrating its schema; the lock is held.
+
+    :raises StoreError: it cannot be used.
+    """
+    database: sqlite3.Connection | None = None
+    try:
+        # SQLite would create it readable for all; its side files take the mode from it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        database = sqlite3.connect(
+            path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        # before the first access to the file, or it has no effect
+        database.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+        _identify(database, path)
+        (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(
+                f"{path}: this file system does not allow a write-ahead log (got {mode!r}); "
+                "put the file on a local disk"
+            )
+        for pragma in (
+            f"synchronous = {synchronous}",
+            f"cache_size = {-_CACHE_KIB}",
+            f"mmap_size = {_MAP_BYTES}",
+            f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+            f"journal_size_limit = {_WAL_BYTES_KEPT}",
+            "temp_store = MEMORY",
+        ):
+            database.execute(f"PRAGMA {pragma}")
+        _migrate(database, path, migrations)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror}; the file and its directory must be writable by this user"
+        ) from error
+    except sqlite3.Error as error:
+        if database is not None:
+            database.close()
+        raise explain(path, error) from error
+    except StoreError:
+        if database is not None:
+            database.close()
+        raise
+    return database
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """What an operator should know about an error of SQLite."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        remedy = (
+            "the file is damaged or not a store; move it and its -wal file away (kept for "
+            "examination) and start again: publishers and watchers refresh within their expiry "
+            "time"
+        )
+    elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        remedy = "another program has the file open and locked; close that program"
+    elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        remedy = "the file, its -wal file and its directory must be writable by this user"
+    elif name.startswith("SQLITE_FULL"):
+        remedy = "make room on its disk"
+    else:
+        remedy = "check the disk and the system log"
+    return StoreError(f"{path}: {error} ({name or type(error).__name__}); {remedy}")
+
+
+def _identify(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse the file of another program."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != APPLICATION_ID and (application or tables):
+        raise StoreError(
+            f"{path}: this SQLite file belongs to another program; give the store another file"
+        )
+    if not application:
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _migrate(database: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
+    """Bring the schema to the current version, one transaction per version."""
+    current = len(migrations)
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > current:
+        (oldest,) = database.execute("SELECT oldest_reader FROM layout").fetchone()
+        if oldest > current:
+            raise StoreError(
+                f"{path}: written by a newer release (schema {version}, which needs a program "
+                f"that knows schema {oldest}; this one knows {current}); install that release "
+                "or move the file away"
+            )
+        return
+    for number in range(version, current):
+        try:
+            database.executescript(
+                f"BEGIN IMMEDIATE; {migrations[number]}\n"
+                f"PRAGMA user_version = {number + 1}; COMMIT;"
+            )
+        except sqlite3.Error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
