@@ -1,0 +1,75 @@
+"""The schema of presence documents and what its errors mean, in words.
+
+The files are in ``presence/pidf/schema``; ``all-presence.xsd`` imports the rest, because
+extension elements are checked (laxly) only when their schema is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from presence.pidf import names
+from presence.pidf.parse import DocumentError
+
+_CAUSES: Final[dict[str, str]] = {
+    "SCHEMAV_ELEMENT_CONTENT": "element out of place or incomplete",
+    "SCHEMAV_CVC_ENUMERATION_VALID": "value not allowed",
+    "SCHEMAV_CVC_PATTERN_VALID": "value not allowed",
+    "SCHEMAV_CVC_DATATYPE_VALID_1_2_1": "value of the wrong type",
+    "SCHEMAV_CVC_COMPLEX_TYPE_2_1": "content not allowed",
+    "SCHEMAV_CVC_COMPLEX_TYPE_2_3": "text not allowed",
+    "SCHEMAV_CVC_COMPLEX_TYPE_3_2_1": "attribute not allowed",
+    "SCHEMAV_CVC_COMPLEX_TYPE_4": "attribute missing",
+}
+_STEP: Final = re.compile(r"/(?:([^/:\[]+):)?([^/\[]+)(?:\[(\d+)\])?")
+
+
+@cache
+def presence() -> etree.XMLSchema:
+    """The compiled schema of whole documents; made on first use (some 10 ms)."""
+    # the schemas' own entities and document types are trusted files
+    parser = etree.XMLParser(no_network=True, load_dtd=False, resolve_entities=True)
+    path = Path(__file__).with_name("schema") / "all-presence.xsd"
+    return etree.XMLSchema(etree.parse(str(path), parser))
+
+
+def cause(entry: etree._LogEntry) -> str:
+    """What a schema error is about, without a word of the document."""
+    return _CAUSES.get(entry.type_name, "not valid by the schema")
+
+
+def error(entry: etree._LogEntry, root: etree._Element) -> DocumentError:
+    """The refusal for a schema error: line, element when well known, cause (PUB-08)."""
+    node = locate(root, entry.path or "")
+    text = cause(entry)
+    if node is not None:
+        local = etree.QName(node).localname
+        if local in names.LOCAL_NAMES:
+            text = f"{local}: {text}"
+    return DocumentError(400, text, entry.line or (root.sourceline or 1))
+
+
+def locate(root: etree._Element, path: str) -> etree._Element | None:
+    """The element at a path as libxml2 writes it in schema errors.
+
+    A step is ``prefix:name[n]`` among siblings of that name, or ``*[n]`` among all when the
+    element has a default namespace; a prefix is taken as the element itself has it.
+    """
+    node = root
+    for prefix, local, number in _STEP.findall(path)[1:]:
+        matching = [
+            child
+            for child in node.iterchildren(etree.Element)
+            if local == "*"
+            or ((child.prefix or "") == prefix and etree.QName(child).localname == local)
+        ]
+        index = int(number or 1) - 1
+        if index >= len(matching):
+            return None
+        node = matching[index]
+    return node
