@@ -178,16 +178,18 @@ class UserAgent:
         """Value of Allow (UAS-02)."""
         return ", ".join((*self._serve, "CANCEL", "ACK"))
 
-    def contact(self, flow: IFlow, user: str) -> str:
+    def contact(self, flow: IFlow, user: str, request_uri: str = "") -> str:
         """Our Contact value for a dialog reached over ``flow``: a GRUU (DLG-11, DLG-15).
 
         :param user: opaque token.
+        :param request_uri: of the request that makes the dialog; sips asks for a sips
+            Contact (DLG-14).
         """
-        transport = "" if flow.protocol == "UDP" else ";transport=tcp"
-        scheme = "sips" if False else "sip"
-        if flow.protocol == "TLS":
-            transport = ";transport=tls"
-        return f"<{scheme}:{user}@{flow.sent_by}{transport};gr>"
+        if request_uri[:5].lower() == "sips:":
+            return f"<sips:{user}@{flow.sent_by};gr>"
+        # transport=tls is deprecated, yet without it a sip URI could not name the TLS port.
+        transport = "" if flow.protocol == "UDP" else f";transport={flow.protocol.lower()}"
+        return f"<sip:{user}@{flow.sent_by}{transport};gr>"
 
     # -- serving ------------------------------------------------------------------------
 

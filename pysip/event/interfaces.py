@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-import attrs
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -68,18 +68,25 @@ class IEventStateStore(Interface):
         """
 
 
-@attrs.frozen(slots=True)
 class Notification:
-    """The body of a NOTIFY.
+    """What a NOTIFY carries, shared by all subscriptions with the same view.
 
     :ivar content_type: media type, or "" for no body.
-    :ivar body: octets, shared by all subscriptions with the same view.
+    :ivar body: octets.
     :ivar digest: 64-bit signed digest of the view; equal digests mean equal views.
+    :ivar tail: the last lines of the message: Content-Type, Content-Length and body.
     """
 
-    content_type: str
-    body: bytes
-    digest: int
+    __slots__ = ("body", "content_type", "digest", "tail")
+
+    def __init__(self, content_type: str = "", body: bytes = b"") -> None:
+        self.content_type = content_type
+        self.body = body
+        self.digest = (
+            int.from_bytes(blake2b(body, digest_size=8).digest(), "big", signed=True) if body else 0
+        )
+        kind = f"Content-Type: {content_type}\r\n" if body else ""
+        self.tail = f"{kind}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 class IEventPackage(Interface):
@@ -88,6 +95,7 @@ class IEventPackage(Interface):
     name: str = Attribute("Event type, for example ``presence``.")
     default_expires: int = Attribute("Seconds for a SUBSCRIBE without Expires.")
     notify_types: tuple[str, ...] = Attribute("Media types it can notify with, best first.")
+    subscribe_types: tuple[str, ...] = Attribute("Media types accepted as body of SUBSCRIBE.")
     template: bool = Attribute("True for template packages, which Allow-Events leaves out.")
 
     def resolve(request: Request) -> str:
@@ -96,11 +104,11 @@ class IEventPackage(Interface):
         :raises pysip.errors.SipError: 404, or 416 for a foreign scheme.
         """
 
-    def authorize(resource: str, watcher: Identity, request: Request | None) -> str:
-        """The subscription authorization decision: ``"active"``, ``"pending"`` or ``"rejected"``.
+    def entity(request: Request, resource: str) -> str:
+        """The URI that documents for this subscription speak of (PRE-05)."""
 
-        :param request: the SUBSCRIBE, or None when a live subscription is re-evaluated.
-        """
+    def authorize(resource: str, watcher: Identity) -> str:
+        """The subscription authorization decision: ``"active"``, ``"pending"`` or ``"rejected"``."""
 
     def choose_type(accept: list[str] | None) -> str:
         """The media type to notify with for these Accept header values (None: no header).
