@@ -69,7 +69,7 @@ class Listen(Table, frozen=True):
         if bool(self.certificate) != bool(self.key):
             missing = "key" if self.certificate else "certificate"
             raise WrongValueError(
-                (missing,), "", "the other half of the pair", "set certificate and key together"
+                (missing,), ..., "the other half of the pair", "set certificate and key together"
             )
         if self.transport != "tls":
             for name in ("certificate", "client_ca"):
@@ -105,7 +105,7 @@ class Tls(Table, frozen=True):
         if bool(self.certificate) != bool(self.key):
             missing = "key" if self.certificate else "certificate"
             raise WrongValueError(
-                (missing,), "", "the other half of the pair", "set certificate and key together"
+                (missing,), ..., "the other half of the pair", "set certificate and key together"
             )
 
 

@@ -10,6 +10,7 @@ import difflib
 import json
 import math
 import tomllib
+from types import EllipsisType
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -43,7 +44,8 @@ class WrongValueError(ValueError):
     """A value that its table refuses; :func:`decode` adds where it stands.
 
     :param key: key inside the table that raises it, as a path.
-    :param found: the value found, or None when the message should not show one.
+    :param found: the value found, ``...`` when there is none, or None when the message
+        should not show it.
     :param expected: what may stand there, as it continues "expected …".
     :param remedy: what the operator can do, as a clause.
     """
@@ -91,7 +93,7 @@ def show(value: object) -> str:
         case list():
             text = ", ".join(show(item) for item in value)
             return f"the list [{text}]" if len(text) <= 60 else "a list"
-        case None:
+        case EllipsisType():
             return "nothing"
         case _:
             return str(value)
@@ -165,7 +167,7 @@ def _decode_table(data: object, kind: type[msgspec.Struct], path: Path) -> msgsp
             values[field.name] = decode(data[name], field.type, (*path, name), field.default)
         elif field.required:
             expected = _describe(field.type)
-            raise WrongValueError((*path, name), "nothing", expected, f"add a line {name} = …")
+            raise WrongValueError((*path, name), ..., expected, f"add a line {name} = …")
     try:
         return kind(**values)
     except WrongValueError as error:

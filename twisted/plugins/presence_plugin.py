@@ -1,0 +1,10 @@
+"""Makes ``twistd presence`` known; strings only, so that listing plugins imports nothing."""
+
+from twisted.application.service import ServiceMaker
+
+presence = ServiceMaker(  # type: ignore[no-untyped-call]
+    "Presence server",
+    "presence.tap",
+    "SIP presence: start, or check-config",
+    "presence",
+)
