@@ -21,13 +21,14 @@ from pysip.auth.digest import (
     ALGORITHMS,
     Credentials,
     credentials_of,
+    digest_params,
     ha2,
     hash_hex,
     response_digest,
     split_algorithm,
 )
 from pysip.errors import ParseError, SipError
-from pysip.header import parse_credentials, quote
+from pysip.header import quote
 from pysip.interfaces import INonceStore
 
 if TYPE_CHECKING:
@@ -301,8 +302,8 @@ class DigestAuthenticator:
         stale = misplaced = False
         for scope, value in values:
             try:
-                scheme, params = parse_credentials(value)
-                if scheme != "digest" or params.get("realm", realm) != realm:
+                params = digest_params(value)
+                if params is None or params.get("realm", realm) != realm:
                     continue
                 credentials = credentials_of(params)
             except ParseError as error:
