@@ -42,8 +42,10 @@ class TokenSource:
         return self.random(24)
 
     def unique(self) -> str:
-        """A token never given before, in this process or any other: 96 random bits of
-        the process and a counter (PUB-02, TXN-01)."""
+        """A token never given before, in this process or any other (PUB-02, TXN-01).
+
+        It is made of 96 random bits of the process and a counter.
+        """
         self._count += 1
         return f"{self._prefix}{self._count:x}"
 

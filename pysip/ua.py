@@ -6,7 +6,7 @@ and :meth:`ServerRequest.refuse` only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from pysip.timers import TimerValues, TimerWheel
 
 KNOWN_METHODS = frozenset(
-    "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE "
-    "UPDATE".split()
+    (
+        *("ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK"),
+        *("PUBLISH", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE"),
+    )
 )
 """Methods of SIP and its extensions: not allowed is 405, not known at all is 501 (UAS-01)."""
 
@@ -78,7 +80,7 @@ class ServerRequest:
         self,
         status: int,
         reason: str | None = None,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
         content_type: str = "",
     ) -> None:

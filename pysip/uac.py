@@ -27,6 +27,17 @@ UNFRAGMENTED = 1300
 """Octets above which a request leaves UDP when the path MTU is unknown (TRN-05)."""
 
 
+def retry_after(response: Response) -> int | None:
+    """Seconds of Retry-After, None without a readable one (UAC-07, OVL-03)."""
+    value = response.first("retry-after")
+    if value is None:
+        return None
+    try:
+        return parse_retry_after(value)[0]
+    except ParseError:
+        return None
+
+
 class RequestSender:
     """Sends requests of a user agent to where RFC 3263 says.
 
@@ -160,9 +171,9 @@ class _ClientRequest:
             return
         self._transaction = None
         if response.status == 503 and self._target is not None:
-            retry = parse_retry_after(response.first("retry-after") or "")
-            if retry:
-                self._sender.locator.failed(self._target, float(retry))
+            seconds = retry_after(response)
+            if seconds:
+                self._sender.locator.failed(self._target, seconds)
             if self._targets:
                 self._last = response
                 self._try_next()

@@ -146,7 +146,8 @@ class Compositor:
         body = request.body
         if etag is None and not body:
             raise SipError(400, "Bad Request: neither body nor SIP-If-Match")
-        self.policy.admit(resource, publisher, len(live) if live else 0, etag is None and granted > 0)
+        initial = etag is None and granted > 0
+        self.policy.admit(resource, publisher, len(live) if live else 0, initial)
         if self._store.failed:
             raise SipError(503, None, (("Retry-After", "10"),))
         content_type = ""
@@ -179,15 +180,12 @@ class Compositor:
         store = self._store
         now = self._wall()
         etag = self._tokens.unique()
-        old = publication.record if publication is not None else None
-        new: PublicationRecord | None = None
-        change: _Change
         if not granted:
             change = _Change(self, served, publication, None, etag, 0)
             if publication is not None:
                 self._forget(publication)
                 store.remove_publication(publication.record.id)
-        elif old is None:
+        elif publication is None:
             self._last_id += 1
             new = PublicationRecord(
                 self._last_id,
@@ -205,6 +203,7 @@ class Compositor:
             self._enter(Publication(self, new), granted)
             store.put_publication(new)
         else:
+            old = publication.record
             modified = bool(body)
             new = PublicationRecord(
                 old.id,
@@ -219,7 +218,6 @@ class Compositor:
                 body if modified else old.body,
             )
             change = _Change(self, served, publication, new, etag, granted)
-            assert publication is not None
             live = self._live[package, resource]
             del live[old.etag]
             publication.record = new

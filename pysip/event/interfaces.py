@@ -108,7 +108,7 @@ class IEventPackage(Interface):
         """The URI that documents for this subscription speak of (PRE-05)."""
 
     def authorize(resource: str, watcher: Identity) -> str:
-        """The subscription authorization decision: ``"active"``, ``"pending"`` or ``"rejected"``."""
+        """The decision on a subscription: ``"active"``, ``"pending"`` or ``"rejected"``."""
 
     def choose_type(accept: list[str] | None) -> str:
         """The media type to notify with for these Accept header values (None: no header).

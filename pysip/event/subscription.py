@@ -81,10 +81,10 @@ class Subscription(Timed):
 
     __slots__ = (
         "alarm",
-        "cseq_limit",
         "charging",
         "content_type",
         "created",
+        "cseq_limit",
         "deadline",
         "delivered",
         "dialog",
@@ -163,11 +163,11 @@ class Subscription(Timed):
     def response_received(self, transaction: IClientTransaction, response: Response) -> None:
         """A response to the NOTIFY in flight."""
         if response.status >= 200:
-            self.notifier.answered(self, response.status, response)
+            self.notifier.sender.answered(self, response.status, response)
 
     def transaction_failed(self, transaction: IClientTransaction, status: int) -> None:
         """The NOTIFY in flight has failed."""
-        self.notifier.answered(self, status, None)
+        self.notifier.sender.answered(self, status, None)
 
     def reset_head(self) -> None:
         """The dialog has changed: build the head anew at the next NOTIFY."""

@@ -11,11 +11,10 @@ import ipaddress
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
+import attrs
 from zope.interface import implementer
 
 from pysip.errors import ParseError
-from pysip.header import format_host, parse_via, split_list
 from pysip.interfaces import IMessageReceiver
 from pysip.message import encode_response
 from pysip.timers import TimerValues
@@ -59,8 +58,6 @@ class TransactionLayer:
     :ivar clients: live client transactions by branch.
     :ivar servers: live server transactions by key.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -167,9 +164,10 @@ class TransactionLayer:
         # An RFC 2543 client (TXN-03, TOR-46).  The To tag takes no part for the ACK to match:
         # its To carries the tag of our response.
         to_tag = "" if request.method == "ACK" else request.to.tag
+        top = request.headers["via"][0].partition(";received=")[0]
+        sequence = str(request.cseq[0])
         return " ".join(
-            (request.uri, to_tag, request.from_.tag, request.call_id, str(request.cseq[0]))
-            + (request.headers["via"][0].partition(";received=")[0], method)
+            (request.uri, to_tag, request.from_.tag, request.call_id, sequence, top, method)
         )
 
     def _cancel(self, request: Request, via: Via, flow: IFlow) -> None:
@@ -183,19 +181,21 @@ class TransactionLayer:
         """Add ``received`` and fill ``rport`` in the top Via (VIA-02, VIA-03)."""
         host, port = flow.remote
         params = via.params
-        rport = "rport" in params and params["rport"] is None
-        if not rport and (via.host == host or _same_address(via.host, host)):
+        asked = "rport" in params and params["rport"] is None
+        if not asked and (via.host == host or _same_address(via.host, host)):
             return
-        values = request.headers["via"]
-        first, *rest = split_list(values[0]) if "," in values[0] else (values[0],)
-        if rport:
-            filled = first.replace(";rport", f";rport={port}", 1)
-            if filled == first:
-                filled = _fill_rport(first, port)
-            first = filled
-        if "received" not in params:
-            first = f"{first};received={host}"
-        values[0] = ", ".join((first, *rest)) if rest else first
+        value = request.headers["via"][0]
+        if asked and ";rport;" in value and "," not in value and "received" not in params:
+            # what nearly all phones send, without writing the whole value anew
+            request.headers["via"][0] = (
+                f"{value.replace(';rport;', f';rport={port};', 1)};received={host}"
+            )
+            return
+        noted = dict(params)
+        if asked:
+            noted["rport"] = str(port)
+        noted["received"] = host
+        request.replace_top_via(str(attrs.evolve(via, params=noted)))
 
     # -- responses out ------------------------------------------------------------------
 
@@ -322,14 +322,3 @@ def _is_numeric(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _fill_rport(value: str, port: int) -> str:
-    """Write ``rport=port`` into a Via that spells the parameter unusually."""
-    via = parse_via(value)
-    params = "".join(
-        f";{name}={port}" if name == "rport" else f";{name}" + ("" if v is None else f"={v}")
-        for name, v in via.params.items()
-    )
-    where = format_host(via.host) + (f":{via.port}" if via.port else "")
-    return f"SIP/2.0/{via.protocol} {where}{params}"

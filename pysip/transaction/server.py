@@ -77,7 +77,8 @@ class ServerTransaction(Timed):
             self._layer.forget_server(self)
             return
         # No final yet when the client's timer E reaches T2: keep it from hurrying.
-        self._layer.wheel.after(self._layer.values.transaction - self._layer.values.provisional, self)
+        values = self._layer.values
+        self._layer.wheel.after(values.transaction - values.provisional, self)
         self._out = self._layer.response_flow(self._request, self.flow)
         self._response = encode_response(self._request, 100)
         self._out.send(self._response)

@@ -1,0 +1,294 @@
+"""Sending NOTIFYs: the rate gate, prebuilt messages and what the answers mean.
+
+Each subscription has at most one NOTIFY in flight (NOT-05) and strictly rising CSeq
+numbers (NOT-06); changes meanwhile, and changes inside the interval of the rate gate,
+become one NOTIFY with the newest state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, cast
+
+from pysip.dialog import next_hop, single_contact
+from pysip.errors import ParseError, RequestTimeout, SipError, TransportError
+from pysip.event.interfaces import Notification
+from pysip.event.outcome import DELIVERED, REDIRECT, REMOVE, notify_outcome
+from pysip.event.subscription import CHANGED, CSEQ_BLOCK, FORCED, NOT_DUE
+from pysip.event.throttle import Buckets
+from pysip.parse import parse_message
+from pysip.timers import Alarm
+from pysip.uac import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from pysip.event.interfaces import IEventPackage, IEventStateStore, IRatePolicy
+    from pysip.event.subscription import Subscription
+    from pysip.event.table import NotifierPolicy
+    from pysip.message import Request, Response
+    from pysip.ua import UserAgent
+
+_NOTHING = Notification()
+_RETRY_SECONDS = 1.0
+
+
+class NotifySender:
+    """Sends the NOTIFYs of all subscriptions.
+
+    :param ua: the user agent.
+    :param store: reserves CSeq numbers and notes what was delivered.
+    :param packages: event packages by name, shared with the notifier.
+    :param rates: the rate gate.
+    :param policy: choices of the operator.
+    :param wall: wall-clock seconds.
+    :param gone: forgets a subscription whose watcher is gone.
+
+    :ivar outcomes: answers to NOTIFYs by final status (OBS-01).
+    """
+
+    def __init__(
+        self,
+        ua: UserAgent,
+        store: IEventStateStore,
+        packages: dict[str, IEventPackage],
+        rates: IRatePolicy,
+        policy: NotifierPolicy,
+        wall: Callable[[], float],
+        gone: Callable[[Subscription], None],
+    ) -> None:
+        self._ua = ua
+        self._clock: IReactorTime = ua.clock
+        self._store = store
+        self._packages = packages
+        self._wall = wall
+        self._gone = gone
+        self.rates = rates
+        self.policy = policy
+        self.outcomes: Counter[int] = Counter()
+        self._destinations = Buckets(policy.destination_rate, policy.destination_rate / 10)
+
+    def owe(self, subscription: Subscription, due: int) -> None:
+        """Send a NOTIFY now, or as soon as the one in flight is answered."""
+        if subscription.in_flight or not subscription.ready:
+            subscription.due = max(subscription.due, due)
+        else:
+            subscription.due = NOT_DUE
+            self._send(subscription, due == FORCED)
+
+    def changed(self, subscription: Subscription) -> bool:
+        """Tell one watcher of a change, now or when its gate opens; true when sent."""
+        if subscription.in_flight or not subscription.ready:
+            subscription.due = max(subscription.due, CHANGED)
+            return False
+        if subscription.state != "active" or subscription.ending:
+            return False
+        now = self._clock.seconds()
+        wait = subscription.gate - now
+        if wait <= 0 and self._destinations.rate and subscription.target is not None:
+            wait = self._destinations.take(subscription.target.address, now)
+        if wait > 0:
+            subscription.due = max(subscription.due, CHANGED)
+            self._wait(subscription, wait)
+            return False
+        subscription.due = NOT_DUE
+        return self._send(subscription, False)
+
+    def _wait(self, subscription: Subscription, seconds: float) -> None:
+        if subscription.alarm is None:
+            subscription.alarm = Alarm(lambda: self._opened(subscription))
+        self._ua.wheel.after(seconds, subscription.alarm)
+
+    def _opened(self, subscription: Subscription) -> None:
+        """The gate of a subscription that is owed a NOTIFY has opened."""
+        if subscription.due == FORCED:
+            self.owe(subscription, FORCED)
+        elif subscription.due == CHANGED:
+            self.changed(subscription)
+
+    def _send(self, subscription: Subscription, forced: bool) -> bool:
+        """Send a NOTIFY with the newest state; true when one has left.
+
+        Not forced, one that would tell the watcher nothing new is left out (NOT-14).
+        """
+        dialog = subscription.dialog
+        now = self._clock.seconds()
+        notification = _NOTHING
+        if subscription.state == "active":
+            notification = self._packages[subscription.package].notification(subscription)
+            if not forced and notification.digest == subscription.delivered:
+                return False
+        cseq = dialog.local_cseq + 1
+        if subscription.ending:
+            state = subscription.ending
+        else:
+            if cseq >= subscription.cseq_limit - CSEQ_BLOCK // 10 and not self._reserve(
+                subscription, cseq, forced
+            ):
+                return False
+            left = subscription.deadline - now
+            state = f"{subscription.state};expires={int(left + 0.5) if left > 0 else 0}"
+        if not subscription.head:
+            self._build_head(subscription)
+        dialog.local_cseq = cseq
+        subscription.in_flight = True
+        subscription.sent = notification.digest
+        subscription.gate = now + self.rates.interval(subscription.package, subscription.resource)
+        branch = self._ua.tokens.branch()
+        data = b"".join(
+            (
+                subscription.start,
+                branch.encode(),
+                subscription.head,
+                f"{cseq} NOTIFY\r\nSubscription-State: {state}\r\n".encode(),
+                notification.tail,
+            )
+        )
+        target = subscription.target
+        if target is not None:
+            flow = self._ua.sender.flow_for(target, len(data))
+            if flow is not None and flow.protocol == target.protocol:
+                self._ua.layer.request(branch, "NOTIFY", data, flow, subscription)
+                return True
+        self._send_located(subscription, data)
+        return True
+
+    def _send_located(
+        self, subscription: Subscription, data: bytes, request_uri: str | None = None
+    ) -> None:
+        """Send by the general way: DNS, several targets, or over TCP for its size."""
+        request = cast("Request", parse_message(data))
+        if request_uri is not None:
+            request.uri = request_uri
+        self._ua.request(request).addCallbacks(
+            lambda response: self.answered(subscription, response.status, response),
+            lambda failure: self._unanswered(subscription, failure),
+        )
+
+    def _unanswered(self, subscription: Subscription, failure: Failure) -> None:
+        failed = failure.trap(RequestTimeout, TransportError)
+        self.answered(subscription, 408 if failed is RequestTimeout else 503, None)
+
+    def _reserve(self, subscription: Subscription, cseq: int, forced: bool) -> bool:
+        """Reserve the next block of CSeq numbers; False when ``cseq`` must wait for it."""
+        limit = subscription.cseq_limit
+        subscription.cseq_limit = limit + CSEQ_BLOCK
+        self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
+        if cseq < limit:
+            return True
+        subscription.ready = False
+        subscription.due = max(subscription.due, FORCED if forced else CHANGED)
+
+        def durable(stored: bool) -> None:
+            subscription.ready = True
+            if stored:
+                self._opened(subscription)
+            else:
+                subscription.cseq_limit = limit
+                self._wait(subscription, _RETRY_SECONDS)
+
+        self._store.when_durable(durable)
+        return False
+
+    def _build_head(self, subscription: Subscription) -> None:
+        """Prebuild all of the NOTIFY that stays the same while the dialog does (NOT-01)."""
+        dialog = subscription.dialog
+        uri, routes = dialog.routing()
+        try:
+            target = self._ua.sender.locator.immediate(next_hop(uri, routes))
+        except ParseError:
+            target = None
+        via = "UDP invalid"
+        if target is not None:
+            flow = self._ua.sender.flow_for(target, 0)
+            if flow is None:
+                target = None
+            else:
+                via = f"{flow.protocol} {flow.sent_by}"
+        subscription.target = target
+        subscription.start = _encode(f"NOTIFY {uri} SIP/2.0\r\nVia: SIP/2.0/{via};branch=")
+        to_tag = f";tag={dialog.remote_tag}" if dialog.remote_tag else ""
+        lines = [
+            ";rport",
+            "Max-Forwards: 70",
+            *(f"Route: {route}" for route in routes),
+            f"From: {dialog.local_uri};tag={dialog.local_tag}",
+            f"To: {dialog.remote_uri}{to_tag}",
+            f"Call-ID: {dialog.call_id}",
+            f"Contact: {dialog.contact}",
+            f"Event: {subscription.event}",
+            *(f"{name}: {value}" for name, value in subscription.fields),
+            *((f"User-Agent: {self._ua.sender.agent}",) if self._ua.sender.agent else ()),
+            "CSeq: ",
+        ]
+        subscription.head = _encode("\r\n".join(lines))
+
+    def answered(self, subscription: Subscription, status: int, response: Response | None) -> None:
+        """The NOTIFY in flight has its final outcome (NOT-10, NOT-12)."""
+        subscription.in_flight = False
+        self.outcomes[status] += 1
+        if subscription.ending and subscription.due == NOT_DUE:
+            return
+        after = retry_after(response) if response is not None and status >= 300 else None
+        outcome = notify_outcome(status, after, self.policy.keep_on_timeout)
+        if outcome == DELIVERED:
+            subscription.redirected = False
+            if subscription.delivered != subscription.sent:
+                subscription.delivered = subscription.sent
+                if subscription.id and not subscription.ending:
+                    self._store.note_delivered(subscription.id, subscription.sent)
+            if response is not None and "contact" in response.headers:
+                self._refresh_target(subscription, response)
+        elif outcome == REDIRECT and self._redirect(subscription, response):
+            return
+        elif outcome in (REMOVE, REDIRECT):
+            self._gone(subscription)
+            return
+        else:
+            seconds = _RETRY_SECONDS if after is None else max(1, after)
+            subscription.gate = self._clock.seconds() + seconds
+            subscription.due = max(subscription.due, CHANGED)
+            subscription.delivered = None
+            self._wait(subscription, seconds)
+            return
+        if subscription.due == FORCED:
+            self.owe(subscription, FORCED)
+        elif subscription.due == CHANGED:
+            self.changed(subscription)
+
+    def _refresh_target(self, subscription: Subscription, response: Response) -> None:
+        """A Contact in the 2xx to a NOTIFY moves the remote target (DLG-08)."""
+        try:
+            target = single_contact(response)
+        except (SipError, ParseError):
+            return
+        if target != subscription.dialog.remote_target:
+            subscription.dialog.remote_target = target
+            subscription.reset_head()
+            if not subscription.ending:
+                now = self._clock.seconds()
+                self._store.put_subscription(subscription.record(self._wall(), now))
+
+    def _redirect(self, subscription: Subscription, response: Response | None) -> bool:
+        """Follow a 3xx once for this NOTIFY (NOT-10)."""
+        if response is None or subscription.redirected:
+            return False
+        try:
+            target = single_contact(response)
+        except (SipError, ParseError):
+            return False
+        subscription.redirected = True
+        dialog = subscription.dialog
+        kept, dialog.remote_target = dialog.remote_target, target
+        subscription.reset_head()
+        self._send(subscription, True)
+        dialog.remote_target = kept
+        subscription.reset_head()
+        return True
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

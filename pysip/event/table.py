@@ -1,0 +1,140 @@
+"""The live subscriptions of a node, by dialog and by resource, and their limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from pysip.errors import SipError
+
+if TYPE_CHECKING:
+    from pysip.dialog import DialogId
+    from pysip.event.subscription import Subscription
+
+K = TypeVar("K")
+
+
+@attrs.frozen(slots=True)
+class NotifierPolicy:
+    """Limits and choices of the operator (SUB-04 to SUB-18, oma-presence.md 10).
+
+    :ivar min_expires: shortest lifetime in seconds; shorter requests get 423.
+    :ivar max_expires: longest lifetime granted, in seconds.
+    :ivar per_watcher: most subscriptions of one watcher.
+    :ivar per_pair: most subscriptions of one watcher to one resource.
+    :ivar per_resource: most subscriptions to one resource.
+    :ivar pending_per_watcher: most pending subscriptions of one watcher.
+    :ivar accepted_pending: answer pending subscriptions 202 (PacketCable), else 200 (RFC 6665).
+    :ivar keep_on_timeout: keep a subscription whose NOTIFY timed out.
+    :ivar rate: NOTIFYs per second of all pacing; 0 for no limit.
+    :ivar destination_rate: the same per destination address.
+    :ivar own_uri: URI for the P-Asserted-Identity of NOTIFYs to trusted peers, "" for the
+        resource's own (IMS-09).
+    """
+
+    min_expires: int = 60
+    max_expires: int = 86400
+    per_watcher: int = 1000
+    per_pair: int = 10
+    per_resource: int = 100_000
+    pending_per_watcher: int = 100
+    accepted_pending: bool = True
+    keep_on_timeout: bool = False
+    rate: float = 0.0
+    destination_rate: float = 0.0
+    own_uri: str = ""
+
+
+class SubscriptionTable:
+    """Live subscriptions, and how many each watcher has.
+
+    :ivar dialogs: by dialog identifier.
+    :ivar resources: by (package, resource), then by number.
+    """
+
+    def __init__(self) -> None:
+        self.dialogs: dict[DialogId, Subscription] = {}
+        self.resources: dict[tuple[str, str], dict[int, Subscription]] = {}
+        self._per_watcher: Counter[str] = Counter()
+        self._per_pair: Counter[tuple[str, str, str]] = Counter()
+        self._pending: Counter[str] = Counter()
+
+    def enter(self, subscription: Subscription) -> None:
+        """Add a subscription."""
+        watcher = subscription.watcher.uri
+        key = (subscription.package, subscription.resource)
+        self.dialogs[subscription.dialog.id] = subscription
+        self.resources.setdefault(key, {})[subscription.id] = subscription
+        self._per_watcher[watcher] += 1
+        self._per_pair[*key, watcher] += 1
+        if subscription.state == "pending":
+            self._pending[watcher] += 1
+
+    def leave(self, subscription: Subscription) -> bool:
+        """Take a subscription out; False when it was not in."""
+        if self.dialogs.pop(subscription.dialog.id, None) is None:
+            return False
+        watcher = subscription.watcher.uri
+        key = (subscription.package, subscription.resource)
+        members = self.resources[key]
+        del members[subscription.id]
+        if not members:
+            del self.resources[key]
+        _decrement(self._per_watcher, watcher)
+        _decrement(self._per_pair, (*key, watcher))
+        if subscription.state == "pending":
+            _decrement(self._pending, watcher)
+        return True
+
+    def set_state(self, subscription: Subscription, state: str) -> None:
+        """Make a live subscription active or pending."""
+        watcher = subscription.watcher.uri
+        if subscription.state == "pending":
+            _decrement(self._pending, watcher)
+        subscription.state = state
+        if state == "pending":
+            self._pending[watcher] += 1
+
+    def members(self, package: str, resource: str) -> list[Subscription]:
+        """The subscriptions to a resource."""
+        return list(self.resources.get((package, resource), {}).values())
+
+    def same_device(self, subscription: Subscription, instance: str) -> list[Subscription]:
+        """Older subscriptions of the same watcher, resource and ``+sip.instance``."""
+        watcher = subscription.watcher.uri
+        key = (subscription.package, subscription.resource)
+        if not instance or not self._per_pair[*key, watcher]:
+            return []
+        return [
+            other
+            for other in self.resources[key].values()
+            if other.instance == instance and other.watcher.uri == watcher
+        ]
+
+    def check_limits(self, subscription: Subscription, policy: NotifierPolicy) -> None:
+        """Refuse one subscription too many (SUB-18, LIM-01).
+
+        :raises SipError: 403.
+        """
+        watcher = subscription.watcher.uri
+        key = (subscription.package, subscription.resource)
+        if (
+            self._per_watcher[watcher] >= policy.per_watcher
+            or self._per_pair[*key, watcher] >= policy.per_pair
+            or len(self.resources.get(key, ())) >= policy.per_resource
+            or (
+                subscription.state == "pending"
+                and self._pending[watcher] >= policy.pending_per_watcher
+            )
+        ):
+            raise SipError(403, None, (("Warning", '399 presence "subscription limit"'),))
+
+
+def _decrement(counter: Counter[K], key: K) -> None:
+    count = counter[key] - 1
+    if count > 0:
+        counter[key] = count
+    else:
+        del counter[key]
