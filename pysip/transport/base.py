@@ -115,7 +115,7 @@ def bound_socket(kind: socket.SocketKind, interface: str, port: int) -> socket.s
 
 def cannot_listen(host: str, port: int, cause: OSError) -> CannotListenError:
     """The error of :meth:`pysip.interfaces.ITransport.start` for an address in use."""
-    return CannotListenError(host, port, cause)  # type: ignore[no-untyped-call]
+    return CannotListenError(host, port, cause)
 
 
 class Transport:

@@ -432,4 +432,4 @@ class _Pipe:
         if self._open:
             self._open = False
             self._network.closed(self)
-            self._owner.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
+            self._owner.connectionLost(Failure(reason))
