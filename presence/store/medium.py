@@ -1,6 +1,6 @@
 """The file of a SQLite store: ownership, opening, migration.  All of it blocks.
 
-The file is private (mode 0600 in a directory of mode 0700 when these are made here) and has
+The file is private (mode 0600, in a directory of mode 0700 when that is made here) and has
 one owner, which holds a lock on ``<file>.lock`` with its process id in it.
 """
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x54785072
 SYNCHRONOUS = ("full", "normal")
 
-_PAGE_SIZE = 4096
+# From measurement (bench/micro_store.py): a batch costs by the page, so small pages; but a
+# document of 1 kB should fit in one.
+_PAGE_SIZE = 2048
 _CACHE_KIB = 65536
 _MAP_BYTES = 1 << 28
-_CHECKPOINT_PAGES = 4000
+_CHECKPOINT_PAGES = 8000
 _WAL_BYTES_KEPT = 64 << 20
 _CACHED_STATEMENTS = 256
 #: seconds to wait for a foreign program (a backup, a curious operator) that locks the file
@@ -37,7 +39,7 @@ def scripts(folder: Traversable) -> list[str]:
     :raises StoreError: the numbering has a gap; the installation is broken.
     """
     found = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    if [int(f.name[:4]) for f in found] != list(range(1, len(found) + 1)):
+    if [f.name[:4] for f in found] != [f"{n:04}" for n in range(1, len(found) + 1)]:
         raise StoreError(f"{folder}: schema scripts are missing; install the program again")
     return [f.read_text(encoding="utf-8") for f in found]
 
@@ -46,7 +48,10 @@ class Lock:
     """Sole ownership of a file among processes, and among stores of this process.
 
     :raises StoreError: somebody else has it.
+    :raises OSError: the side file cannot be made.
     """
+
+    __slots__ = ("_fd",)
 
     def __init__(self, path: Path) -> None:
         side = Path(f"{path}.lock")
@@ -70,13 +75,13 @@ class Lock:
 
 
 def connect(path: Path, synchronous: str, migrations: list[str]) -> sqlite3.Connection:
-    """Open the file, creating or migrating its schema; the lock is held.
+    """Open the file, creating or migrating its schema; the caller holds the lock.
 
     :raises StoreError: it cannot be used.
     """
     database: sqlite3.Connection | None = None
     try:
-        # SQLite would create it readable for all; its side files take the mode from it
+        # SQLite would create it readable for all; its side files take their mode from it
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         database = sqlite3.connect(
             path,
@@ -84,70 +89,79 @@ def connect(path: Path, synchronous: str, migrations: list[str]) -> sqlite3.Conn
             isolation_level=None,
             cached_statements=_CACHED_STATEMENTS,
         )
-        # before the first access to the file, or it has no effect
-        database.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-        _identify(database, path)
-        (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise StoreError(
-                f"{path}: this file system does not allow a write-ahead log (got {mode!r}); "
-                "put the file on a local disk"
-            )
-        for pragma in (
-            f"synchronous = {synchronous}",
-            f"cache_size = {-_CACHE_KIB}",
-            f"mmap_size = {_MAP_BYTES}",
-            f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
-            f"journal_size_limit = {_WAL_BYTES_KEPT}",
-            "temp_store = MEMORY",
-        ):
-            database.execute(f"PRAGMA {pragma}")
-        _migrate(database, path, migrations)
-    except OSError as error:
-        raise StoreError(
-            f"{path}: {error.strerror}; the file and its directory must be writable by this user"
-        ) from error
-    except sqlite3.Error as error:
+        _prepare(database, path, synchronous, migrations)
+    except BaseException as error:
         if database is not None:
             database.close()
-        raise explain(path, error) from error
-    except StoreError:
-        if database is not None:
-            database.close()
+        if isinstance(error, OSError | sqlite3.Error):
+            raise explain(path, error) from error
         raise
     return database
 
 
-def explain(path: Path, error: sqlite3.Error) -> StoreError:
-    """What an operator should know about an error of SQLite."""
-    name = getattr(error, "sqlite_errorname", "")
+def explain(path: Path, error: BaseException) -> StoreError:
+    """What an operator should know about an error of the file."""
+    if isinstance(error, StoreError):
+        return error
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         remedy = (
-            "the file is damaged or not a store; move it and its -wal file away (kept for "
-            "examination) and start again: publishers and watchers refresh within their expiry "
-            "time"
+            "the file is damaged or is not a store; move it and its -wal file away (keep them "
+            "for examination) and start again: publishers and watchers come back with their "
+            "next refresh"
         )
     elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        remedy = "another program has the file open and locked; close that program"
-    elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        remedy = "the file, its -wal file and its directory must be writable by this user"
+        remedy = "another program has locked the file; close that program"
+    elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or isinstance(
+        error, OSError
+    ):
+        remedy = "the file, the files beside it and their directory must be writable by this user"
     elif name.startswith("SQLITE_FULL"):
         remedy = "make room on its disk"
-    else:
+    elif isinstance(error, sqlite3.OperationalError):
         remedy = "check the disk and the system log"
-    return StoreError(f"{path}: {error} ({name or type(error).__name__}); {remedy}")
+    else:
+        remedy = "this is a fault of the program; please report it"
+    return StoreError(f"{path}: {error} ({name}); {remedy}")
+
+
+def _prepare(
+    database: sqlite3.Connection, path: Path, synchronous: str, migrations: list[str]
+) -> None:
+    # before the first access to the file, or it has no effect
+    database.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+    _identify(database, path)
+    (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(
+            f"{path}: this file system does not allow a write-ahead log (it offers {mode!r}); "
+            "put the file on a local disk"
+        )
+    for setting in (
+        f"synchronous = {synchronous}",
+        f"cache_size = {-_CACHE_KIB}",
+        f"mmap_size = {_MAP_BYTES}",
+        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+        f"journal_size_limit = {_WAL_BYTES_KEPT}",
+        "temp_store = MEMORY",
+    ):
+        database.execute(f"PRAGMA {setting}")
+    _migrate(database, path, migrations)
+    # a write that shows at once whether the medium takes any
+    database.execute("UPDATE layout SET opened = opened + 1")
 
 
 def _identify(database: sqlite3.Connection, path: Path) -> None:
     """Refuse the file of another program."""
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application != APPLICATION_ID and (application or tables):
+    if application == APPLICATION_ID:
+        return
+    if application or tables:
         raise StoreError(
             f"{path}: this SQLite file belongs to another program; give the store another file"
         )
-    if not application:
-        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _migrate(database: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
@@ -158,11 +172,10 @@ def _migrate(database: sqlite3.Connection, path: Path, migrations: list[str]) ->
         (oldest,) = database.execute("SELECT oldest_reader FROM layout").fetchone()
         if oldest > current:
             raise StoreError(
-                f"{path}: written by a newer release (schema {version}, which needs a program "
-                f"that knows schema {oldest}; this one knows {current}); install that release "
-                "or move the file away"
+                f"{path}: written by a newer release (its schema {version} needs a program that "
+                f"knows schema {oldest}; this one knows {current}); install that release or "
+                "move the file away"
             )
-        return
     for number in range(version, current):
         try:
             database.executescript(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
@@ -138,4 +139,4 @@ def _chunks(
 ) -> Iterator[Callable[[], None]]:
     for first in range(0, len(records), _CHUNK):
         chunk = list(records[first : first + _CHUNK])
-        yield lambda chunk=chunk: take(chunk)
+        yield partial(take, chunk)

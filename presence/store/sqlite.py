@@ -1,7 +1,4 @@
-"""A store in a SQLite file with a write-ahead log, for one host.
-
-Measured, see ``bench/micro_store.py``.
-"""
+"""A store in a SQLite file with a write-ahead log, for one host."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
@@ -26,12 +23,49 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.python.failure import Failure
 
     from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
-_T = TypeVar("_T")
+_Key = TypeVar("_Key")
+_Chunk = TypeVar("_Chunk")
+
 _BEFORE_ALL = -(2**63)
+
+
+class _Opened:
+    """What is open of a file; all methods belong to the writer thread.
+
+    :raises StoreError: the file cannot be used.
+    """
+
+    __slots__ = ("_database", "_lock", "statements")
+
+    def __init__(self, path: Path, synchronous: str, schema: Traversable) -> None:
+        migrations = scripts(schema)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = Lock(path)
+        except OSError as error:
+            raise explain(path, error) from error
+        try:
+            self._database = connect(path, synchronous, migrations)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.statements = Statements(self._database)
+
+    def close(self, _: None) -> None:
+        """Fold the write-ahead log into the file and give it up.
+
+        :raises sqlite3.Error: the log stays beside the file; the next start reads it.
+        """
+        try:
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            try:
+                self._database.close()
+            finally:
+                self._lock.release()
 
 
 @implementer(IPresenceStore)
@@ -41,8 +75,8 @@ class SqliteStore(BatchingStore):
     :param reactor: clock, and where the thread reports to.
     :param path: the file; it and its directory are made when missing.
     :param synchronous: ``"full"``: what is reported durable survives a power failure;
-        ``"normal"``: it survives the end of the process, a power failure may cost the last
-        seconds.
+        ``"normal"``: it survives the end of the process, but a power failure may cost the
+        last seconds.
     :param schema: folder of the migrations, for tests.
     """
 
@@ -61,10 +95,7 @@ class SqliteStore(BatchingStore):
         self._synchronous = synchronous
         self._schema = schema if schema is not None else files("presence.store.schema")
         self._writer: WriterThread | None = None
-        # these belong to the writer thread
-        self._lock: Lock | None = None
-        self._database: sqlite3.Connection | None = None
-        self._statements: Statements | None = None
+        self._file: _Opened | None = None
 
     def start(self) -> Deferred[None]:
         """Open the file, creating or migrating its schema.
@@ -76,16 +107,20 @@ class SqliteStore(BatchingStore):
         writer = self._writer = WriterThread(self._from_threads, "presence-store")
         started: Deferred[None] = Deferred()
 
-        def succeeded(_: None) -> None:
+        def open_file(_: None) -> _Opened:
+            return _Opened(self._path, self._synchronous, self._schema)
+
+        def succeeded(opened: _Opened) -> None:
+            self._file = opened
             self._start_over()
             started.callback(None)
 
-        def failed(failure: Failure) -> None:
+        def failed(error: BaseException) -> None:
             writer.stop()
             self._writer = None
-            started.errback(failure)
+            started.errback(error)
 
-        writer.submit(self._open, None, succeeded, failed)
+        writer.submit(open_file, None, succeeded, failed)
         return started
 
     def recover(
@@ -97,12 +132,6 @@ class SqliteStore(BatchingStore):
 
         :raises StoreError: (in the Deferred) the file cannot be read.
         """
-
-        def read_publications(after: int) -> list[PublicationRecord]:
-            return self._use().publications(after)
-
-        def read_subscriptions(after: int) -> tuple[list[SubscriptionRecord], dict[int, int]]:
-            return self._use().subscriptions(after)
 
         def take_publications(chunk: list[PublicationRecord]) -> int | None:
             if not chunk:
@@ -118,9 +147,12 @@ class SqliteStore(BatchingStore):
             subscriptions(*chunk)
             return chunk[0][-1].id
 
-        first = self._read(read_publications, take_publications, _BEFORE_ALL)
-        return first.addCallback(
-            lambda _: self._read(read_subscriptions, take_subscriptions, _BEFORE_ALL)
+        opened = self._file
+        if opened is None:
+            return self._not_open()
+        statements = opened.statements
+        return self._read(statements.publications, take_publications, _BEFORE_ALL).addCallback(
+            lambda _: self._read(statements.subscriptions, take_subscriptions, _BEFORE_ALL)
         )
 
     def recover_bindings(self, bindings: Callable[[list[BindingRecord]], None]) -> Deferred[None]:
@@ -129,127 +161,91 @@ class SqliteStore(BatchingStore):
         :raises StoreError: (in the Deferred) the file cannot be read.
         """
 
-        def read(after: tuple[str, str] | None) -> list[BindingRecord]:
-            return self._use().bindings(after)
-
         def take(chunk: list[BindingRecord]) -> tuple[str, str] | None:
             if not chunk:
                 return None
             bindings(chunk)
             return chunk[-1].aor, chunk[-1].contact
 
-        return self._read(read, take, None)
+        opened = self._file
+        if opened is None:
+            return self._not_open()
+        return self._read(opened.statements.bindings, take, None)
 
     def _read(
-        self, read: Callable[[Any], _T], take: Callable[[_T], Any], after: Any
+        self,
+        read: Callable[[_Key], _Chunk],
+        take: Callable[[_Chunk], _Key | None],
+        after: _Key,
     ) -> Deferred[None]:
         """Read chunk by chunk; ``take`` gives the key to read on from, None at the end."""
         writer = self._writer
         if writer is None or not self._opened:
-            return fail(StoreError(f"{self._path}: the store is not open"))
+            return self._not_open()
         finished: Deferred[None] = Deferred()
 
-        def succeeded(chunk: _T) -> None:
+        def succeeded(chunk: _Chunk) -> None:
             try:
                 last = take(chunk)
             except Exception:
-                finished.errback()
+                finished.errback()  # with what take has raised
                 return
             if last is None:
                 finished.callback(None)
+            elif not self._opened:
+                finished.errback(StoreError(f"{self._path}: closed while it was read"))
             else:
                 writer.submit(read, last, succeeded, failed)
 
-        def failed(failure: Failure) -> None:
-            error = failure.value
-            finished.errback(explain(self._path, error) if _is_sqlite(error) else failure)
+        def failed(error: BaseException) -> None:
+            finished.errback(explain(self._path, error))
 
         writer.submit(read, after, succeeded, failed)
         return finished
 
-    # What BatchingStore asks for, in the reactor thread.
+    def _not_open(self) -> Deferred[None]:
+        return fail(StoreError(f"{self._path}: the store is not open"))
+
+    # What BatchingStore asks for; it does so between start and stop only.
 
     def _commit(self, batch: Batch) -> None:
-        assert self._writer is not None
-        self._writer.submit(self._write, batch, self._written, self._not_written)
+        writer, opened = self._writer, self._file
+        if writer is not None and opened is not None:
+            writer.submit(opened.statements.commit, batch, self._written, self._not_written)
 
     def _written(self, _: None) -> None:
         self._committed()
 
-    def _not_written(self, failure: Failure) -> None:
-        error = failure.value
-        if _is_sqlite(error):
-            self._refused(explain(self._path, error))
-        else:
-            self._log.failure("Store: a batch cannot be written; please report this.", failure)
-            self._refused(error)
+    def _not_written(self, error: BaseException) -> None:
+        if not isinstance(error, sqlite3.Error):
+            self._log.error("Store: a batch cannot be written: {error!r}", error=error)
+        self._refused(explain(self._path, error))
 
     def _probe(self) -> None:
-        assert self._writer is not None
-        self._writer.submit(
-            self._try, None, lambda _: self._works(), lambda _: self._still_refuses()
-        )
+        writer, opened = self._writer, self._file
+        if writer is not None and opened is not None:
+            writer.submit(
+                opened.statements.probe,
+                None,
+                lambda _: self._works(),
+                lambda _: self._still_refuses(),
+            )
 
     def _close(self) -> None:
-        assert self._writer is not None
-        self._writer.submit(self._shut, None, self._shut_down, self._shut_badly)
-
-    def _shut_down(self, _: None) -> None:
-        writer, self._writer = self._writer, None
-        assert writer is not None
-        writer.stop()
-        self._closed()
-
-    def _shut_badly(self, failure: Failure) -> None:
-        self._log.error(
-            "Store was not closed cleanly. Cause: {cause}. Effect: the next start reads its "
-            "write-ahead log. Action: none.",
-            cause=failure.value,
-        )
-        self._shut_down(None)
-
-    # In the writer thread.
-
-    def _open(self, _: None) -> None:
-        migrations = scripts(self._schema)
-        path = self._path
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = Lock(path)
-        except OSError as error:
-            raise StoreError(
-                f"{path}: {error.strerror}; its directory must exist and be writable by this user"
-            ) from error
-        try:
-            database = connect(path, self._synchronous, migrations)
-        except BaseException:
-            lock.release()
-            raise
-        self._lock, self._database, self._statements = lock, database, Statements(database)
-
-    def _use(self) -> Statements:
-        assert self._statements is not None
-        return self._statements
-
-    def _write(self, batch: Batch) -> None:
-        self._use().commit(batch)
-
-    def _try(self, _: None) -> None:
-        self._use().probe()
+        writer, opened = self._writer, self._file
+        if writer is not None and opened is not None:
+            writer.submit(opened.close, None, self._shut, self._shut_badly)
 
     def _shut(self, _: None) -> None:
-        database, self._database, self._statements = self._database, None, None
-        lock, self._lock = self._lock, None
-        assert database is not None
-        assert lock is not None
-        try:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            try:
-                database.close()
-            finally:
-                lock.release()
+        writer, self._writer, self._file = self._writer, None, None
+        if writer is not None:
+            writer.stop()
+        self._closed()
 
-
-def _is_sqlite(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.Error)
+    def _shut_badly(self, error: BaseException) -> None:
+        self._log.error(
+            "Store was not closed cleanly. Cause: {cause}. Effect: none now, the next start "
+            "reads its write-ahead log. Action: check the disk.",
+            cause=explain(self._path, error),
+        )
+        self._shut(None)

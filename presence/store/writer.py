@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from twisted.python.failure import Failure
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFromThreads
 
+_Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
+_Job: TypeAlias = tuple[
+    Callable[[Any], Any], Any, Callable[[Any], None], Callable[[BaseException], None]
+]
 
 
 class WriterThread:
@@ -22,25 +24,23 @@ class WriterThread:
     medium has to survive that like any crash.
 
     :param reactor: where outcomes go.
-    :param name: of the thread, for debuggers and ``/proc``.
+    :param name: of the thread, for debuggers.
     """
 
     __slots__ = ("_jobs", "_reactor", "_thread")
 
     def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
         self._reactor = reactor
-        self._jobs: SimpleQueue[
-            tuple[Callable[..., Any], Any, Callable[..., None], Callable[[Failure], None]] | None
-        ] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(
         self,
-        job: Callable[..., _Result],
-        argument: Any,
+        job: Callable[[_Argument], _Result],
+        argument: _Argument,
         succeeded: Callable[[_Result], None],
-        failed: Callable[[Failure], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         """Call ``job(argument)`` in the thread, then one of the other two in the reactor's."""
         self._jobs.put((job, argument, succeeded, failed))
@@ -55,15 +55,19 @@ class WriterThread:
 
     def _run(self) -> None:
         jobs = self._jobs
-        report = self._reactor.callFromThread
-        while (entry := jobs.get()) is not None:
-            job, argument, succeeded, failed = entry
-            try:
-                result = job(argument)
-            except BaseException:
-                # nothing is lost: whoever submitted the job gets the failure
-                report(failed, Failure())
-            else:
-                report(succeeded, result)
-            # a batch or a result must not live on while the thread waits
-            entry = job = argument = succeeded = failed = result = None
+        while self._serve(jobs.get()):
+            pass
+
+    def _serve(self, entry: _Job | None) -> bool:
+        """Do one job; a method, so that nothing of it lives on while the thread waits."""
+        if entry is None:
+            return False
+        job, argument, succeeded, failed = entry
+        try:
+            result = job(argument)
+        except BaseException as error:
+            # not lost: whoever submitted the job gets it
+            self._reactor.callFromThread(failed, error)
+        else:
+            self._reactor.callFromThread(succeeded, result)
+        return True
