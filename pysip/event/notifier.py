@@ -85,6 +85,10 @@ class Notifier:
         """The live subscriptions to a resource."""
         return self._table.members(package, resource)
 
+    def watched(self, package: str, resource: str) -> bool:
+        """Whether a resource has subscriptions."""
+        return (package, resource) in self._table.resources
+
     # -- SUBSCRIBE ----------------------------------------------------------------------
 
     def serve(self, served: ServerRequest) -> None:

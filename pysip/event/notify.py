@@ -117,7 +117,7 @@ class NotifySender:
         dialog = subscription.dialog
         now = self._clock.seconds()
         notification = _NOTHING
-        if subscription.state == "active":
+        if subscription.state != "terminated":
             notification = self._packages[subscription.package].notification(subscription)
             if not forced and notification.digest == subscription.delivered:
                 return False

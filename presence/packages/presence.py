@@ -1,0 +1,206 @@
+"""The ``presence`` event package (RFC 3856): PUBLISH, SUBSCRIBE and what watchers see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from presence.pidf.parse import DocumentError
+from presence.pidf.offline import closed_document
+from presence.pidf.union import empty_document
+from presence.pidf.validate import DEFAULT_LIMIT, accept
+from pysip.errors import ParseError, SipError
+from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
+from pysip.header import accepts, parse_accept, parse_media_type
+from pysip.uri import canonical_aor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from presence.interfaces import ICompositionPolicy, IWatcherPolicy
+    from pysip.auth.domains import Domains
+    from pysip.event.interfaces import IStateSource, ISubscription
+    from pysip.interfaces import Identity
+    from pysip.message import Request
+
+PIDF = "application/pidf+xml"
+
+_STATES = {"allow": "active", "polite-block": "active", "confirm": "pending", "block": "rejected"}
+_NOTHING = Notification()
+
+
+@implementer(IEventPackage, IPublicationPackage)
+class PresencePackage:
+    """Presence of the users of the served domains.
+
+    Watchers with the same view share one composed body; it is made when the first NOTIFY
+    needs it, and again after a publication has changed.
+
+    :param domains: served domains and their aliases.
+    :param state: live publications.
+    :param composition: how they become one document.
+    :param watchers: who may watch.
+    :param publishers: URIs that may publish for everybody (PUB-20).
+    :param strict: refuse documents that the schema does not allow (CLI-10).
+    :param document_limit: greatest document in octets (PID-10).
+    :param closed_when_offline: tell a closed tuple when nothing is published (PRE-11).
+    :param neutral_pending: send an empty document while authorization is pending (NOT-09).
+    :param changed: told of resources whose watchers are to be notified.
+    :param watched: whether a resource has subscriptions.
+    """
+
+    name = "presence"
+    default_expires = 3600
+    notify_types = (PIDF,)
+    publish_types = (PIDF,)
+    subscribe_types: tuple[str, ...] = ()
+    template = False
+
+    def __init__(
+        self,
+        domains: Domains,
+        state: IStateSource,
+        composition: ICompositionPolicy,
+        watchers: IWatcherPolicy,
+        *,
+        publishers: frozenset[str] = frozenset(),
+        strict: bool = False,
+        document_limit: int = DEFAULT_LIMIT,
+        closed_when_offline: bool = False,
+        neutral_pending: bool = False,
+        default_expires: int = 3600,
+        changed: Callable[[str, str], None],
+        watched: Callable[[str, str], bool],
+    ) -> None:
+        self._domains = domains
+        self._state = state
+        self.composition = composition
+        self.watchers = watchers
+        self.publishers = publishers
+        self.strict = strict
+        self.document_limit = document_limit
+        self.closed_when_offline = closed_when_offline
+        self.neutral_pending = neutral_pending
+        self.default_expires = default_expires
+        self._changed = changed
+        self._watched = watched
+        # resource -> entity -> body; dropped when the resource changes or nobody watches
+        self._views: dict[str, dict[str, Notification]] = {}
+
+    # -- resources ----------------------------------------------------------------------
+
+    def resolve(self, request: Request) -> str:
+        """The presentity of the Request-URI (UAS-12, PRE-06, PRE-10).
+
+        :raises SipError: 404 for somebody not of a served domain.
+        """
+        try:
+            aor = self._domains.canonical(request.uri)
+        except ParseError:
+            raise SipError(404) from None
+        user, at, host = aor[4:].rpartition("@")
+        if aor[:4] != "sip:" or not at or not user or self._domains.served(host) is None:
+            raise SipError(404)
+        return aor
+
+    def entity(self, request: Request, resource: str) -> str:
+        """The URI as the watcher wrote it, ``pres:`` kept, canonical else (PRE-05)."""
+        aor = canonical_aor(request.uri)
+        return f"pres:{aor[4:]}" if request.uri[:5].lower() == "pres:" else aor
+
+    # -- publication --------------------------------------------------------------------
+
+    def authorize_publisher(self, resource: str, publisher: Identity) -> None:
+        """Own identities and the configured network sources (PSV-17, PUB-20).
+
+        :raises SipError: 403.
+        """
+        uris = publisher.uris
+        if resource not in uris and self.publishers.isdisjoint(uris):
+            raise SipError(403, "Forbidden: not the presentity")
+
+    def validate(self, resource: str, content_type: str, body: bytes) -> tuple[str, bytes]:
+        """The schema-valid document to keep (PUB-07, PUB-08, CLI-10).
+
+        :raises SipError: 400, 413 or 415 with a Warning that names line and reason.
+        """
+        charset = None
+        if ";" in content_type:
+            charset = parse_media_type(content_type).params.get("charset")
+        try:
+            kept = accept(
+                body,
+                entity_ok=lambda entity: entity == resource or self._is(entity, resource),
+                strict=self.strict,
+                charset=charset,
+                limit=self.document_limit,
+            )
+        except DocumentError as error:
+            text = f"line {error.line}: {error.reason}" if error.line else error.reason
+            quoted = text.replace("\\", "").replace('"', "'")
+            raise SipError(
+                error.status, None, (("Warning", f'399 presence "{quoted}"'),)
+            ) from None
+        return PIDF, kept
+
+    def _is(self, entity: str, resource: str) -> bool:
+        try:
+            return self._domains.canonical(entity.strip()) == resource
+        except ParseError:
+            return False
+
+    def published(self, resource: str) -> None:
+        """The publications have changed: views are composed anew when they are needed."""
+        self._views.pop(resource, None)
+        self._changed(self.name, resource)
+
+    # -- subscription -------------------------------------------------------------------
+
+    def authorize(self, resource: str, watcher: Identity) -> str:
+        """The state of a subscription by the watcher policy (SUB-14, SUB-15)."""
+        return _STATES[self.watchers.decide(resource, watcher)]
+
+    def choose_type(self, accept: list[str] | None) -> str:
+        """``application/pidf+xml`` if the watcher takes it (PRE-02, UAS-06).
+
+        :raises SipError: 406.
+        """
+        if accept is None or accept == [PIDF]:
+            return PIDF
+        if not accepts(parse_accept(accept), PIDF):
+            raise SipError(406, None, (("Accept", PIDF),))
+        return PIDF
+
+    def notification(self, subscription: ISubscription) -> Notification:
+        """The body for one watcher, shared with all that have the same view."""
+        resource, entity = subscription.resource, subscription.entity
+        if subscription.state == "pending":
+            return Notification(PIDF, empty_document(entity)) if self.neutral_pending else _NOTHING
+        views = self._views.get(resource)
+        polite = self.watchers.decide(resource, subscription.watcher) == "polite-block"
+        key = f"{entity} polite" if polite else entity
+        if views is not None and key in views:
+            return views[key]
+        view = Notification(PIDF, self._offline(entity) if polite else self._raw(resource, entity))
+        if self._watched(self.name, resource):
+            self._views.setdefault(resource, {})[key] = view
+        return view
+
+    def _raw(self, resource: str, entity: str) -> bytes:
+        publications = self._state.publications(self.name, resource)
+        if not publications:
+            return self._offline(entity)
+        return self.composition.compose(entity, publications)
+
+    def _offline(self, entity: str) -> bytes:
+        """What is told of somebody who has published nothing (PRE-11)."""
+        return closed_document(entity) if self.closed_when_offline else empty_document(entity)
+
+    def subscribed(self, subscription: ISubscription) -> None:
+        """Nothing to do: views are made when a NOTIFY needs them."""
+
+    def unsubscribed(self, subscription: ISubscription) -> None:
+        """Drop the views that nobody needs any more."""
+        if not self._watched(self.name, subscription.resource):
+            self._views.pop(subscription.resource, None)
