@@ -23,7 +23,7 @@ _LIST_MARK = re.compile(r'[",<>]')
 _PARAM_MARK = re.compile(r'[";]')
 _COLON = re.compile(r"[ \t]*:[ \t]*")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
-_RETRY_AFTER = re.compile(r"([0-9]+)[ \t]*(?:\((?:[^()\\]|\\.)*\))?[ \t]*(?:;(.*))?")
+_RETRY_AFTER = re.compile(r"([0-9]+)[ \t]*(?:\((?:[^()\\]|\\.)*\))?[ \t]*(;.*)?")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DATE = re.compile(
@@ -176,9 +176,10 @@ def parse_params(text: str) -> dict[str, str | None]:
         return params
     for part in text.split(";") if '"' not in text else _split_params(text):
         name, equals, value = part.partition("=")
-        name = name.strip(_BLANKS).lower()
-        if not TOKEN_CHARS.issuperset(name) or not name:
+        name = name.strip(_BLANKS)
+        if not name or not TOKEN_CHARS.issuperset(name):
             raise ParseError("Bad parameter name")
+        name = name.lower()
         if name in params:
             raise ParseError("Repeated parameter")
         if not equals:
@@ -266,14 +267,15 @@ def parse_via(value: str) -> Via:
 
     :raises ParseError: no ``SIP/version/transport``, a bad sent-by, or a bad parameter.
     """
-    head, semicolon, tail = value.partition(";")
+    head, semicolon, _ = value.partition(";")
     protocol, _, sent_by = head.partition(" ")
     transport = _PROTOCOLS.get(protocol)
     if transport is None or sent_by.startswith(" ") or sent_by.endswith(" "):
         transport, sent_by = _parse_sent(head)
+    params = parse_params(value[len(head) :]) if semicolon else {}
     if "[" in sent_by or " " in sent_by or "\t" in sent_by:
         host, port = split_host_port(_COLON.sub(":", sent_by))
-        return Via(transport, host.lower(), port, parse_params(tail) if semicolon else {})
+        return Via(transport, host.lower(), port, params)
     host, colon, digits = sent_by.partition(":")
     number = None
     if colon:
@@ -284,11 +286,7 @@ def parse_via(value: str) -> Via:
             raise ParseError("Bad port in Via")
     if not host or not _HOST_CHARS.issuperset(host):
         raise ParseError("Bad host in Via")
-    if not semicolon:
-        return Via(transport, host.lower(), number, {})
-    if not tail:
-        raise ParseError("Empty parameter in Via")
-    return Via(transport, host.lower(), number, parse_params(tail))
+    return Via(transport, host.lower(), number, params)
 
 
 _PROTOCOLS = {f"SIP/2.0/{name}": name for name in ("UDP", "TCP", "TLS", "SCTP", "WS", "WSS")}
