@@ -185,12 +185,16 @@ class TransactionLayer:
         if not asked and (via.host == host or _same_address(via.host, host)):
             return
         value = request.headers["via"][0]
-        if asked and ";rport;" in value and "," not in value and "received" not in params:
+        if asked and "," not in value and "received" not in params:
             # what nearly all phones send, without writing the whole value anew
-            request.headers["via"][0] = (
-                f"{value.replace(';rport;', f';rport={port};', 1)};received={host}"
-            )
-            return
+            filled = ""
+            if value.endswith(";rport"):
+                filled = f"{value}={port};received={host}"
+            elif ";rport;" in value:
+                filled = f"{value.replace(';rport;', f';rport={port};', 1)};received={host}"
+            if filled:
+                request.headers["via"][0] = filled
+                return
         noted = dict(params)
         if asked:
             noted["rport"] = str(port)
