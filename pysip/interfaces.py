@@ -235,3 +235,13 @@ class IAdmissionControl(Interface):
         :param initial: True for a request outside any dialog that creates state; refreshes
             are shed last.
         """
+
+
+class IRegistrationDelegate(Interface):
+    """Owner of a client registration (:class:`pysip.registration.Registration`)."""
+
+    def registered(lifetime: int) -> None:
+        """The contact is bound for ``lifetime`` seconds; it will be refreshed."""
+
+    def registration_failed(response: Response | None, retry_after: float | None) -> None:
+        """REGISTER was refused or not answered (None); ``retry_after`` when tried again."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pysip.errors import ParseError
-from pysip.header import parse_delta, parse_retry_after
+from pysip.header import parse_delta
 
 if TYPE_CHECKING:
     from pysip.message import Response
@@ -39,17 +38,6 @@ def refresh_delay(lifetime: float, tokens: TokenSource) -> float:
     """
     margin = min(lifetime / 2, MARGIN)
     return max(0.0, lifetime - margin * (0.9 + 0.2 * uniform(tokens)))
-
-
-def retry_after(response: Response) -> float | None:
-    """Seconds of the Retry-After of a response, None without a usable one (UAC-07)."""
-    value = response.first("retry-after")
-    if value is None:
-        return None
-    try:
-        return float(parse_retry_after(value)[0])
-    except ParseError:
-        return None
 
 
 def min_expires(response: Response) -> int | None:

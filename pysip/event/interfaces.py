@@ -204,3 +204,13 @@ class ISubscriberDelegate(Interface):
 
     def subscription_ended(reason: str, retry_after: float | None) -> None:
         """Terminated by the notifier; ``retry_after`` when it will be made anew."""
+
+
+class IPublisherDelegate(Interface):
+    """Owner of a client publication (:class:`pysip.event.publisher.Publication`)."""
+
+    def published(lifetime: int) -> None:
+        """The state last sent is published for ``lifetime`` seconds; it will be refreshed."""
+
+    def publication_failed(response: Response | None, retry_after: float | None) -> None:
+        """PUBLISH was refused or not answered (None); ``retry_after`` when it is tried again."""

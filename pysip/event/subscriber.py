@@ -17,8 +17,9 @@ from twisted.logger import Logger
 from pysip.errors import SipError
 from pysip.event.usage import SubscriptionUsage
 from pysip.header import accepts, parse_accept
-from pysip.refresh import PASSING, Backoff, retry_after
+from pysip.refresh import PASSING, Backoff
 from pysip.timers import Alarm
+from pysip.uac import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,9 @@ from pysip.dialog import Dialog, single_contact, uas_dialog
 from pysip.errors import RequestTimeout, SipError, TransportError
 from pysip.header import parse_delta, parse_subscription_state
 from pysip.message import Request
-from pysip.refresh import STATE_GONE, Backoff, min_expires, refresh_delay, retry_after
+from pysip.refresh import STATE_GONE, Backoff, min_expires, refresh_delay
 from pysip.timers import Alarm
+from pysip.uac import retry_after
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
