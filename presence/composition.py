@@ -7,18 +7,18 @@ nothing: the OMA policy of presence-data.md J, which does, is another implementa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
 from presence.interfaces import ICompositionPolicy
-from presence.pidf.union import empty_document, union, with_entity
+from presence.pidf.union import closed_document, empty_document, union, with_entity
 
 if TYPE_CHECKING:
     from pysip.event.records import PublicationRecord
 
-__all__ = ["UnionComposition", "empty_document"]
+__all__ = ["UnionComposition", "closed_document", "empty_document"]
 
 
 @implementer(ICompositionPolicy)
@@ -34,9 +34,16 @@ class UnionComposition:
     - Ids are unique. Of publications that use the same id the oldest keeps it, the others
       add a suffix made from the publication's own number, so that a watcher sees stable
       ids (PID-09, COM-14).
+
+    :ivar offline: makes the document of a presentity without publications, from its URI:
+        :func:`empty_document` or :func:`closed_document` (PRE-11). A politely blocked
+        watcher gets the same one, so that nothing tells the two apart (PBK-04).
     """
 
-    __slots__ = ()
+    __slots__ = ("offline",)
+
+    def __init__(self, offline: Callable[[str], bytes] = empty_document) -> None:
+        self.offline = offline
 
     def compose(self, entity: str, publications: Sequence[PublicationRecord]) -> bytes:
         """The schema-valid document; see :class:`presence.interfaces.ICompositionPolicy`.
@@ -47,7 +54,7 @@ class UnionComposition:
         :raises presence.pidf.parse.DocumentError: a body is not well-formed.
         """
         if not publications:
-            return empty_document(entity)
+            return self.offline(entity)
         if len(publications) == 1:
             return with_entity(publications[0].body, entity)
         # the owner of equal bodies is the publication that was made first

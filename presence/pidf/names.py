@@ -81,7 +81,7 @@ RPID_PERSON: Final = frozenset(
 """Local names of the RPID elements of a person (RFC 4480 table 1)."""
 
 CHILDREN: Final[dict[str, tuple[str | None, ...]]] = {
-    PRESENCE: (TUPLE, NOTE, None, PERSON, DEVICE),
+    PRESENCE: (TUPLE, NOTE, PERSON, DEVICE, None),
     TUPLE: (STATUS, None, CONTACT, NOTE, TIMESTAMP),
     STATUS: (BASIC, None),
     PERSON: (None, DM_NOTE, DM_TIMESTAMP),
@@ -117,8 +117,8 @@ CHILDREN: Final[dict[str, tuple[str | None, ...]]] = {
 }
 """Children of the known containers in schema order; None stands for all other elements.
 
-In ``presence`` person and device are extensions like any other; they are listed last so
-that output has the order of COM-41 without the schema asking for it.
+In ``presence`` person and device are extensions like any other; that they come first is
+the order of COM-41.
 """
 
 LOCAL_NAMES: Final = RPID_PERSON.union(

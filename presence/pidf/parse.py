@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
@@ -140,8 +140,9 @@ def _parse(data: bytes, parser: etree.XMLParser) -> etree._Element:
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        what = etree.ErrorTypes._getName(error.code, "") if error.code else ""
-        name = what.removeprefix("ERR_").replace("_", " ").lower()
+        log: Any = error.error_log
+        kind: str = log.last_error.type_name if log.last_error is not None else ""
+        name = kind.removeprefix("ERR_").replace("_", " ").lower()
         reason = f"not well-formed XML ({name})" if name else "not well-formed XML"
         raise DocumentError(400, reason, error.lineno or 1) from None
     # every level of depth but the last needs an end tag of its own

@@ -14,12 +14,23 @@ from lxml import etree
 
 from presence.pidf import names, schemas
 from presence.pidf.parse import DocumentError
+from presence.pidf.tree import attributes, is_id, new_presence
 
-_MAX_ROUNDS: Final = 8
 _MAX_ERRORS: Final = 512
-_ATTRIBUTE: Final = re.compile(r"Element '[^']*', attribute '([^']*)'")
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _MIXED_UP: Final = frozenset({None, names.PIDF, names.DM, names.RPID})
+_SINGLE: Final = frozenset(
+    {
+        names.STATUS,
+        names.BASIC,
+        names.CONTACT,
+        names.TIMESTAMP,
+        names.DM_TIMESTAMP,
+    }
+)
+_STRUCTURE: Final = frozenset(
+    {names.PRESENCE, names.TUPLE, names.STATUS, names.PERSON, names.DEVICE}
+)
 _SPHERES: Final = frozenset({"home", "work", "unknown"})
 
 
@@ -37,59 +48,71 @@ def repair(root: etree._Element) -> etree._Element:
     for element in list(root.iter()):
         order = names.CHILDREN.get(element.tag)
         if order is not None:
-            _correct_children(element, order)
+            _correct_namespaces(element, order)
+            _correct_order(element, order)
         _correct_value(element)
     _correct_ids(root)
     return _drop_invalid(root)
-
-
-def is_id(element: etree._Element, attribute: str) -> bool:
-    """Whether an attribute counts among the xs:ID values of a document (DMO-04)."""
-    if attribute == "id":
-        return element.tag.startswith(names.ID_NAMESPACES)
-    return attribute == names.XML_ID
 
 
 def _adopt_root(root: etree._Element) -> etree._Element:
     """The root in the PIDF namespace; a document that forgot ``xmlns`` means PIDF."""
     if root.tag == names.PRESENCE:
         return root
-    adopted = etree.Element(
-        names.PRESENCE, attrib=dict(root.items()), nsmap={**root.nsmap, None: names.PIDF}
-    )
+    nsmap = {"dm": names.DM, "rpid": names.RPID, **root.nsmap, None: names.PIDF}
+    adopted = new_presence(dict(attributes(root)), nsmap)
     adopted.text = root.text
     adopted.extend(list(root))
     return adopted
 
 
-def _correct_children(element: etree._Element, order: tuple[str | None, ...]) -> None:
-    """Give the children their namespaces and the order of the schema (PID-02, CLI-10)."""
-    locals_ = {etree.QName(tag).localname: tag for tag in order if tag is not None}
+def _correct_namespaces(element: etree._Element, order: tuple[str | None, ...]) -> None:
+    """Put children with a forgotten or mistaken namespace into the one that is meant.
+
+    Only names that belong into this container are touched, so a PIDF ``timestamp`` of a
+    person becomes ``dm:timestamp``; unknown names stay what they are.
+    """
+    meant = {etree.QName(tag).localname: tag for tag in order if tag is not None}
+    if element.tag == names.TUPLE:
+        meant["deviceID"] = names.DEVICE_ID
+    elif element.tag == names.PERSON:
+        meant.update((local, f"{{{names.RPID}}}{local}") for local in names.RPID_PERSON)
+    container = etree.QName(element)
     for child in element:
-        if child.tag in order:
-            continue
         name = etree.QName(child)
         if name.namespace not in _MIXED_UP:
             continue
-        if name.localname in locals_:
-            child.tag = locals_[name.localname]
-        elif name.namespace != names.RPID and (
-            element.tag == names.PERSON and name.localname in names.RPID_PERSON
-        ):
-            child.tag = f"{{{names.RPID}}}{name.localname}"
-        elif name.namespace in (None, names.RPID) and (
-            element.tag == names.PLACE_TYPE and name.localname != "other"
-        ):
+        if element.tag == names.PLACE_TYPE and name.localname not in ("note", "other"):
             # documents older than RFC 4589 (RPI-05)
             child.tag = f"{{{names.LOCATION_TYPE}}}{name.localname}"
-        elif name.namespace is None and element.tag == names.TUPLE and name.localname == "deviceID":
-            child.tag = names.DEVICE_ID
+        elif name.localname in meant:
+            if name.text != meant[name.localname]:
+                child.tag = meant[name.localname]
+        elif name.namespace in (None, names.PIDF) and container.namespace == names.RPID:
+            child.tag = f"{{{names.RPID}}}{name.localname}"
+
+
+def _correct_order(element: etree._Element, order: tuple[str | None, ...]) -> None:
+    """Sort children as the schema wants them, and complete a tuple (PID-02, PID-04).
+
+    The schema would tell of one child in the wrong place at a time, so those that have no
+    place at all are dropped here.
+    """
+    if element.tag in _STRUCTURE:
+        seen = set()
+        own = etree.QName(element).namespace
+        for child in list(element):
+            tag = child.tag
+            if tag in seen or (tag not in order and etree.QName(tag).namespace in (None, own)):
+                element.remove(child)
+            elif tag in _SINGLE or (tag == names.DEVICE_ID and element.tag == names.DEVICE):
+                seen.add(tag)
     if element.tag == names.TUPLE and element.find(names.STATUS) is None:
         element.insert(0, element.makeelement(names.STATUS))
-    others = order.index(None)
-    ranks = [order.index(child.tag) if child.tag in order else others for child in element]
-    if ranks != sorted(ranks):
-        element[:] = sorted(element, key=lambda c: order.index(c.tag) if c.tag in order else others)
+    ranks = {tag: rank for rank, tag in enumerate(order)}
+    found = [ranks.get(child.tag, ranks[None]) for child in element]
+    if found != sorted(found):
+        element[:] = sorted(element, key=lambda child: ranks.get(child.tag, ranks[None]))
 
 
 def _correct_value(element: etree._Element) -> None:
@@ -121,7 +144,7 @@ def _correct_ids(root: etree._Element) -> None:
         if element.tag in names.COMPONENTS and not (element.get("id") or "").strip():
             missing.append(element)
             continue
-        for name, value in element.items():
+        for name, value in attributes(element):
             if is_id(element, name):
                 found.append((element, name, value.strip()))
     taken = {value for _, _, value in found}
@@ -162,36 +185,37 @@ def _free(wanted: str, used: set[str]) -> str:
 def _drop_invalid(root: etree._Element) -> etree._Element:
     """Remove what the schema refuses, until it refuses nothing."""
     validator = schemas.presence()
-    for _ in range(_MAX_ROUNDS):
+    # one error is told for each parent at a time; fewer rounds for a large document
+    for _ in range(8 + 10000 // sum(1 for _ in root.iter())):
         if validator.validate(root):
             return root
-        log = validator.error_log
-        if len(log) > _MAX_ERRORS:
+        found = schemas.violations(validator.error_log)
+        if len(found) > _MAX_ERRORS:
             break
         # paths hold for the tree as it is now, so all are followed before any change
-        located = [(entry, schemas.locate(root, entry.path or "")) for entry in log]
-        for entry, node in located:
+        located = [(violation, schemas.locate(root, violation.path)) for violation in found]
+        for violation, node in located:
             if node is None:
-                raise schemas.error(entry, root)
-            _remedy(entry, node, root)
+                raise schemas.refusal(violation, root)
+            _remedy(violation, node, root)
     raise DocumentError(400, "too far from a presence document")
 
 
-def _remedy(entry: etree._LogEntry, node: etree._Element, root: etree._Element) -> None:
-    """Take away what one schema error complains about."""
-    attribute = _ATTRIBUTE.match(entry.message)
-    if attribute is not None and attribute[1] != "entity":
-        if attribute[1] in node.attrib:
-            del node.attrib[attribute[1]]
-    elif entry.type_name == "SCHEMAV_CVC_COMPLEX_TYPE_2_3":
+def _remedy(violation: schemas.Violation, node: etree._Element, root: etree._Element) -> None:
+    """Take away what one violation is about."""
+    attribute = violation.attribute
+    if attribute and not (node is root and attribute == "entity"):
+        if attribute in node.attrib:
+            del node.attrib[attribute]
+    elif violation.kind == "SCHEMAV_CVC_COMPLEX_TYPE_2_3":
         node.text = None
         for child in node:
             child.tail = None
-    elif entry.type_name == "SCHEMAV_CVC_COMPLEX_TYPE_2_1":
+    elif violation.kind == "SCHEMAV_CVC_COMPLEX_TYPE_2_1":
         node.text = None
         node[:] = []
     elif node is root:
-        raise schemas.error(entry, root)
+        raise schemas.refusal(violation, root)
     else:
         _drop(node)
 

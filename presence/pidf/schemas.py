@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.parse import DocumentError
+from presence.pidf.tree import line
 
 _CAUSES: Final[dict[str, str]] = {
     "SCHEMAV_ELEMENT_CONTENT": "element out of place or incomplete",
@@ -27,6 +28,27 @@ _CAUSES: Final[dict[str, str]] = {
     "SCHEMAV_CVC_COMPLEX_TYPE_4": "attribute missing",
 }
 _STEP: Final = re.compile(r"/(?:([^/:\[]+):)?([^/\[]+)(?:\[(\d+)\])?")
+_ATTRIBUTE: Final = re.compile(r"Element '[^']*', attribute '([^']*)'")
+
+
+class Violation(NamedTuple):
+    """One thing the schema refuses.
+
+    :ivar kind: libxml2's name of the error.
+    :ivar line: line of the element; 0 if unknown.
+    :ivar path: where the element is, see :func:`locate`.
+    :ivar attribute: expanded name of the attribute to blame, or "".
+    """
+
+    kind: str
+    line: int
+    path: str
+    attribute: str
+
+    @property
+    def cause(self) -> str:
+        """What is wrong, without a word of the document."""
+        return _CAUSES.get(self.kind, "not valid by the schema")
 
 
 @cache
@@ -38,20 +60,26 @@ def presence() -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(str(path), parser))
 
 
-def cause(entry: etree._LogEntry) -> str:
-    """What a schema error is about, without a word of the document."""
-    return _CAUSES.get(entry.type_name, "not valid by the schema")
+def violations(log: Any) -> list[Violation]:
+    """The entries of an lxml error log."""
+    found = []
+    for entry in log:
+        attribute = _ATTRIBUTE.match(entry.message)
+        found.append(
+            Violation(
+                entry.type_name, entry.line, entry.path or "", attribute[1] if attribute else ""
+            )
+        )
+    return found
 
 
-def error(entry: etree._LogEntry, root: etree._Element) -> DocumentError:
-    """The refusal for a schema error: line, element when well known, cause (PUB-08)."""
-    node = locate(root, entry.path or "")
-    text = cause(entry)
-    if node is not None:
-        local = etree.QName(node).localname
-        if local in names.LOCAL_NAMES:
-            text = f"{local}: {text}"
-    return DocumentError(400, text, entry.line or (root.sourceline or 1))
+def refusal(violation: Violation, root: etree._Element) -> DocumentError:
+    """The error for a violation: line, element when well known, cause (PUB-08)."""
+    node = locate(root, violation.path)
+    text = violation.cause
+    if node is not None and (local := etree.QName(node).localname) in names.LOCAL_NAMES:
+        text = f"{local}: {text}"
+    return DocumentError(400, text, violation.line or line(root))
 
 
 def locate(root: etree._Element, path: str) -> etree._Element | None:

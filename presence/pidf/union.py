@@ -7,8 +7,8 @@ COM-45 (nothing is lost), PUB-17. Pure functions of octets; the policy that call
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -16,12 +16,9 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.parse import DECLARATION, parse_compact
-from presence.pidf.repair import is_id
+from presence.pidf.tree import is_id, new_presence
 from presence.pidf.write import serialize
 
-_ENTITY: Final = re.compile(
-    rb"<\?xml[^<>]*>\s*<(?:[A-Za-z_][\w.-]*:)?presence\s(?:[^<>]*?\s)?entity\s*=\s*\"([^\"<>]*)\""
-)
 _RANKS: Final = {names.TUPLE: 0, names.NOTE: 1, names.PERSON: 2, names.DEVICE: 3}
 _OTHERS: Final = 4
 
@@ -29,16 +26,21 @@ _Form = tuple[Any, ...]
 
 
 def empty_document(entity: str) -> bytes:
-    """The document of a presentity of which nothing is known (PRE-11).
-
-    Also what a politely blocked watcher gets: nothing real, and nothing that an allowed
-    watcher of an offline presentity would not see (PBK-04).
-    """
+    """The document of a presentity of which nothing is known: no tuple at all (PRE-11)."""
     return b'%b\n<presence xmlns="%b" entity="%b"/>' % (
         DECLARATION,
         names.PIDF.encode(),
         _attribute(entity),
     )
+
+
+def closed_document(entity: str) -> bytes:
+    """The other document of PRE-11: one closed tuple, its id a stable function of the entity."""
+    number = blake2b(entity.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return (
+        b'%b\n<presence xmlns="%b" entity="%b">'
+        b'<tuple id="t%b"><status><basic>closed</basic></status></tuple></presence>'
+    ) % (DECLARATION, names.PIDF.encode(), _attribute(entity), number.encode())
 
 
 class _Part:
@@ -64,16 +66,40 @@ def _attribute(text: str) -> bytes:
 
 
 def with_entity(body: bytes, entity: str) -> bytes:
-    """``body`` about ``entity``; the same object when it already is."""
-    match = _ENTITY.match(body)
-    if match is not None:
-        wanted = _attribute(entity)
-        if match[1] == wanted:
-            return body
-        return body[: match.start(1)] + wanted + body[match.end(1) :]
-    root = parse_compact(body)
-    root.set("entity", entity)
-    return serialize(root)
+    """``body`` about ``entity``; the same object when it already is (PRE-05).
+
+    :param body: a document as :func:`presence.pidf.validate.accept` returns it.
+    """
+    found = _entity_span(body)
+    if found is None:
+        root = parse_compact(body)
+        root.set("entity", entity)
+        return serialize(root)
+    start, end = found
+    wanted = _attribute(entity)
+    if body[start:end] == wanted:
+        return body
+    return body[:start] + wanted + body[end:]
+
+
+def _entity_span(body: bytes) -> tuple[int, int] | None:
+    """Where the value of the root's ``entity`` is, when the root tag is a plain one.
+
+    Plain is: directly after the XML declaration, double quotes only, no ``>`` in a value.
+    """
+    root = body.find(b"presence")
+    at = body.find(b'entity="', root)
+    if (
+        not 0 < root < at < body.find(b">", root)
+        or body[root - 1] not in b"<:"
+        or body.count(b"<", 0, root) != 2
+        or not body.startswith(b"<?xml")
+        or body[at - 1] not in b" \t\r\n"
+        or body.find(b"'", root, at) >= 0
+        or body.count(b'"', root, at) % 2
+    ):
+        return None
+    return at + 8, body.index(b'"', at + 8)
 
 
 def union(entity: str, bodies: Iterable[tuple[bytes, int]]) -> bytes:
@@ -97,7 +123,7 @@ def union(entity: str, bodies: Iterable[tuple[bytes, int]]) -> bytes:
                 for (mine, name), (theirs, _) in zip(part.ids, ids, strict=True):
                     mine.set(name, theirs.get(name, ""))
     _make_ids_unique(parts.values())
-    root = etree.Element(names.PRESENCE, {"entity": entity}, nsmap=nsmap)
+    root = new_presence({"entity": entity}, nsmap)
     root.extend(
         sorted(
             (part.element for part in parts.values()),
@@ -126,7 +152,8 @@ def _form(element: etree._Element, ids: list[tuple[etree._Element, str]]) -> _Fo
 
     :param ids: filled with the places of xs:ID values, in document order.
     """
-    attributes = element.items()
+    # not tree.attributes(): a call for each element would show
+    attributes: list[tuple[str, str]] = element.items()  # type: ignore[assignment]
     if attributes:
         kept = []
         for name, value in attributes:

@@ -12,7 +12,8 @@ from lxml import etree
 
 from presence.pidf import names, schemas
 from presence.pidf.parse import DocumentError, parse, parse_compact, to_utf8
-from presence.pidf.repair import is_id, repair
+from presence.pidf.repair import repair
+from presence.pidf.tree import attributes, is_id, line
 from presence.pidf.write import serialize
 
 __all__ = ["DEFAULT_LIMIT", "DocumentError", "accept"]
@@ -21,7 +22,7 @@ DEFAULT_LIMIT = 262144
 """Octets of a presence document (PID-10)."""
 
 _LARGE = 1500
-"""Tags beyond which a document is validated while it is parsed.
+"""Tags and attributes beyond which a document is validated while it is parsed.
 
 libxml2 tells each schema error with its path, which takes time in the square of the number
 of siblings; validation in pieces can stop at the first error instead.
@@ -41,8 +42,8 @@ def accept(
     """The schema-valid document to keep for a published body.
 
     A body that already is valid UTF-8 PIDF comes back as the same object. What is too
-    large to be repaired in reasonable time (more than 1500 tags) must be valid in both
-    modes.
+    large to be repaired in reasonable time (more than 1500 tags and attributes) must be
+    valid in both modes.
 
     :param entity_ok: whether the root's ``entity`` names the presentity (PUB-07).
     :param strict: refuse instead of repair (CLI-10).
@@ -54,18 +55,19 @@ def accept(
         raise DocumentError(413, f"document larger than {limit} octets")
     data = to_utf8(body, charset)
     root = parse(data)
+    large = data.count(b"<") + data.count(b"=") > _LARGE
     if root.tag == names.PRESENCE:
         _check_entity(root, entity_ok)
-        if data.count(b"<") > _LARGE:
+        if large:
             _check_large(data, root)
             return data
         validator = schemas.presence()
         if validator.validate(root):
             return data
         if strict:
-            raise schemas.error(validator.error_log[0], root)
-    elif strict or root.tag != "presence" or data.count(b"<") > _LARGE:
-        raise DocumentError(400, "root element is not presence", root.sourceline or 1)
+            raise schemas.refusal(schemas.violations(validator.error_log)[0], root)
+    elif strict or root.tag != "presence" or large:
+        raise DocumentError(400, "root element is not presence", line(root))
     repaired = repair(parse_compact(data))
     _check_entity(repaired, entity_ok)
     return serialize(repaired)
@@ -78,9 +80,9 @@ def _check_entity(root: etree._Element, entity_ok: Callable[[str], bool]) -> Non
     """
     entity = root.get("entity")
     if entity is None:
-        raise DocumentError(400, "presence without entity", root.sourceline or 1)
+        raise DocumentError(400, "presence without entity", line(root))
     if not entity_ok(entity.strip()):
-        raise DocumentError(400, "entity is not the presentity", root.sourceline or 1)
+        raise DocumentError(400, "entity is not the presentity", line(root))
 
 
 def _check_large(data: bytes, root: etree._Element) -> None:
@@ -91,21 +93,22 @@ def _check_large(data: bytes, root: etree._Element) -> None:
     parser = etree.XMLPullParser(
         events=(), schema=schemas.presence(), resolve_entities=False, no_network=True
     )
+    at = 0
     try:
-        for start in range(0, len(data), _PIECE):
-            parser.feed(data[start : start + _PIECE])
-            if parser.feed_error_log:
-                line = data.count(b"\n", 0, start) + 1
-                raise DocumentError(400, schemas.cause(parser.feed_error_log[0]), line)
+        for at in range(0, len(data), _PIECE):
+            parser.feed(data[at : at + _PIECE])
+            found = schemas.violations(parser.feed_error_log)
+            if found:
+                raise DocumentError(400, found[0].cause, data.count(b"\n", 0, at) + 1)
         parser.close()
     except etree.XMLSyntaxError:
-        line = data.count(b"\n") + 1
-        raise DocumentError(400, "not valid by the schema", line) from None
+        reason = "not valid by the schema"
+        raise DocumentError(400, reason, data.count(b"\n", 0, at) + 1) from None
     # validation during parsing does not see whether ids are unique
-    seen = set()
+    seen: set[str] = set()
     for element in root.iter(etree.Element):
-        for name, value in element.items():
+        for name, value in attributes(element):
             if is_id(element, name):
                 if value in seen:
-                    raise DocumentError(400, "id used twice", element.sourceline or 1)
+                    raise DocumentError(400, "id used twice", line(element))
                 seen.add(value)
