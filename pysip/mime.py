@@ -15,7 +15,7 @@ import attrs
 
 from pysip.errors import ParseError, SipError
 from pysip.header import MediaType, format_params, is_token, parse_media_type, parse_params
-from pysip.message import HEADER_NAMES, header_key
+from pysip.message import HEADER_NAMES
 
 ACCEPT_ENCODING = "gzip, deflate, identity"
 """Value of Accept-Encoding that tells what :func:`decode_body` reads."""
@@ -214,7 +214,7 @@ def _parse_part(data: bytes, depth: int) -> Part:
             name = name.rstrip(_BLANKS)
             if not colon or not is_token(name):
                 raise ParseError("Malformed part header")
-            headers.setdefault(header_key(name), []).append(value.strip(_BLANKS))
+            headers.setdefault(name.lower(), []).append(value.strip(_BLANKS))
     encoding = headers.get("content-transfer-encoding")
     if encoding:
         body = _transfer_decode(encoding[0].lower(), body)

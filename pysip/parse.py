@@ -380,7 +380,7 @@ def _parse_head(text: str, size: int, limits: Limits) -> Request | Response:
     for line in lines:
         name, colon, value = line.partition(":")
         key = names.get(name)
-        if key is None:
+        if key is None or not colon:
             name = name.rstrip(_BLANKS)
             if not colon or not is_token(name):
                 raise _bad(text, 400, "Malformed header field")
