@@ -147,6 +147,8 @@ def _prepare(
     ):
         database.execute(f"PRAGMA {setting}")
     _migrate(database, path, migrations)
+    # refreshes of unknown publications; looking for these on every write would cost more
+    database.execute("DELETE FROM lease WHERE id NOT IN (SELECT id FROM publication)")
     # a write that shows at once whether the medium takes any
     database.execute("UPDATE layout SET opened = opened + 1")
 

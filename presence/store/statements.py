@@ -1,16 +1,17 @@
 """The SQL of a SQLite store: how a batch is written and records are read back.
 
-The interpreter lock is given up for every step of a statement and has to be won back from a
-busy reactor each time, so a batch must be few steps: statements with many rows, in sizes that
-are powers of two, so that they stay in the cache of prepared statements.
+The interpreter lock is given up for every step of a statement, and a busy reactor keeps it for a
+switch interval (5 ms unless set) before it is won back: what counts is the number of steps.  So
+each kind of row is one statement for all its rows.  Its text has room for a power of two of
+them, so that few texts serve all batches and stay in the cache of prepared statements.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
@@ -21,38 +22,47 @@ if TYPE_CHECKING:
 READ_RECORDS = 1000
 READ_OCTETS = 8 << 20
 
-_LARGEST = 6  # 2 ** 6 rows in a statement
+#: rows in a statement at most; SQLite takes 32766 parameters, a publication has 11
+_LARGEST = 2048
+
+#: SQL text and its parameters
+Step: TypeAlias = tuple[str, list[Any]]
+_Fit: TypeAlias = Callable[[list[Any]], list[Any]]
 
 
 class Rows:
-    """A statement for any number of rows or keys.
+    """A statement for any number of rows; room that they leave is filled and cut off again.
 
-    :param head: text before the first row.
+    :param head: text before the rows.
     :param row: text of one row, with its parameters.
-    :param tail: text after the last row.
+    :param tail: text after the rows.  When it ends in ``LIMIT ?`` that gets the number of
+        rows, else the last row is repeated, which must do no harm.
     """
 
-    __slots__ = ("_texts", "_width")
+    __slots__ = ("_limited", "_texts", "_width")
 
-    def __init__(self, head: str, row: str, tail: str = "") -> None:
+    def __init__(self, head: str, row: str, tail: str) -> None:
         self._width = row.count("?")
-        self._texts = [head + ",".join([row] * (1 << n)) + tail for n in range(_LARGEST + 1)]
+        self._limited = "LIMIT ?" in tail
+        self._texts = [
+            head + ",".join([row] * (1 << power)) + tail for power in range(_LARGEST.bit_length())
+        ]
 
-    def run(self, database: sqlite3.Connection, values: Sequence[Any]) -> None:
-        """Execute for ``values``, the parameters of all rows one after the other."""
+    def steps(self, values: list[Any]) -> Iterator[Step]:
+        """What to execute for ``values``, the parameters of all rows one after the other."""
         width = self._width
-        rows = len(values) // width
-        first = 0
-        power = _LARGEST
-        while rows:
-            size = 1 << power
-            if size > rows:
-                power -= 1
-                continue
-            after = first + size * width
-            database.execute(self._texts[power], values[first:after])
-            first = after
-            rows -= size
+        for first in range(0, len(values), _LARGEST * width):
+            some = values[first : first + _LARGEST * width]
+            rows = len(some) // width
+            power = (rows - 1).bit_length()
+            room = (1 << power) - rows
+            if self._limited:
+                # integers: binding None is slow
+                some += [0] * (room * width)
+                some.append(rows)
+            elif room:
+                some += some[-width:] * room
+            yield self._texts[power], some
 
 
 class Statements:
@@ -79,33 +89,37 @@ class Statements:
         self._revision: int = opened << 32
         self._publication_put = Rows(
             "INSERT OR REPLACE INTO publication (id, package, resource, etag, expires, created,"
-            " changed, publisher, content_type, revision, body) VALUES ",
+            " changed, publisher, content_type, revision, body) SELECT * FROM (VALUES ",
             "(?,?,?,?,?,?,?,?,?,?,?)",
+            ") LIMIT ?",
         )
         self._publication_delete = Rows("DELETE FROM publication WHERE id IN (", "?", ")")
         self._lease_put = Rows(
-            "INSERT OR REPLACE INTO lease (id, etag, expires, revision)"
-            " SELECT column1, column2, column3, column4 FROM (VALUES ",
+            "INSERT OR REPLACE INTO lease (id, etag, expires, revision) SELECT * FROM (VALUES ",
             "(?,?,?,?)",
-            ") CROSS JOIN publication ON publication.id = column1",
+            ") LIMIT ?",
         )
         self._lease_delete = Rows("DELETE FROM lease WHERE id IN (", "?", ")")
         self._subscription_put = Rows(
             "INSERT OR REPLACE INTO subscription (id, package, resource, cseq, expires, dialog)"
-            " VALUES ",
+            " SELECT * FROM (VALUES ",
             "(?,?,?,?,?,?)",
+            ") LIMIT ?",
         )
         self._subscription_delete = Rows("DELETE FROM subscription WHERE id IN (", "?", ")")
         self._delivered_put = Rows(
-            "INSERT OR REPLACE INTO delivered (id, digest) SELECT column1, column2 FROM (VALUES ",
+            "INSERT OR REPLACE INTO delivered (id, digest) SELECT noted.column1, noted.column2"
+            " FROM (SELECT * FROM (VALUES ",
             "(?,?)",
-            ") CROSS JOIN subscription ON subscription.id = column1",
+            # the note of a subscription that is gone leaves no row
+            ") LIMIT ?) AS noted CROSS JOIN subscription ON subscription.id = noted.column1",
         )
         self._delivered_delete = Rows("DELETE FROM delivered WHERE id IN (", "?", ")")
         self._binding_put = Rows(
             "INSERT OR REPLACE INTO binding (aor, contact, call_id, cseq, expires, q, instance)"
-            " VALUES ",
+            " SELECT * FROM (VALUES ",
             "(?,?,?,?,?,?,?)",
+            ") LIMIT ?",
         )
         self._binding_delete = Rows(
             "DELETE FROM binding WHERE (aor, contact) IN (VALUES ", "(?,?)", ")"
@@ -116,49 +130,55 @@ class Statements:
 
         :raises sqlite3.Error: nothing of it has been written.
         """
+        self._revision += 1
         try:
-            self._transact(lambda: self._write(batch, _same))
+            self._transact(self._steps(batch, _same))
         except UnicodeEncodeError:
             # a peer's octets that are not UTF-8 are lone surrogates in a str, which SQLite
             # cannot hold; one such row must not take the others down
-            self._transact(lambda: self._write(batch, _storable))
+            self._transact(self._steps(batch, _storable))
 
     def probe(self, _: None = None) -> None:
         """A tiny transaction that fails while the medium takes no writes."""
-        self._transact(lambda: self._database.execute("UPDATE layout SET probed = probed + 1"))
+        self._transact([("UPDATE layout SET probed = probed + 1", [])])
 
-    def _transact(self, write: Callable[[], object]) -> None:
-        database = self._database
-        database.execute("BEGIN IMMEDIATE")
+    def _transact(self, steps: list[Step]) -> None:
+        execute = self._database.execute
+        if len(steps) == 1:
+            # a transaction by itself
+            execute(*steps[0])
+            return
+        execute("BEGIN IMMEDIATE")
         try:
-            write()
-            database.execute("COMMIT")
+            for text, values in steps:
+                execute(text, values)
+            execute("COMMIT")
         except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
+            if self._database.in_transaction:
+                execute("ROLLBACK")
             raise
 
-    def _write(self, batch: Batch, fit: Callable[[list[Any]], list[Any]]) -> None:
-        self._revision += 1
+    def _steps(self, batch: Batch, fit: _Fit) -> list[Step]:
+        steps: list[Step] = []
         if batch.publications:
-            self._write_publications(batch, fit)
+            self._add_publications(batch, fit, steps)
         if batch.touched:
             leases: list[Any] = []
             revision = self._revision
             for id, (etag, expires) in batch.touched.items():
                 leases += (id, etag, expires, revision)
-            self._lease_put.run(self._database, fit(leases))
+            steps += self._lease_put.steps(fit(leases))
         if batch.subscriptions:
-            self._write_subscriptions(batch, fit)
+            self._add_subscriptions(batch, fit, steps)
         if batch.bindings:
-            self._write_bindings(batch, fit)
+            self._add_bindings(batch, fit, steps)
         if batch.notes:
-            notes = list(chain.from_iterable(batch.notes.items()))
-            self._delivered_put.run(self._database, notes)
+            steps += self._delivered_put.steps(list(chain.from_iterable(batch.notes.items())))
+        return steps
 
-    def _write_publications(self, batch: Batch, fit: Callable[[list[Any]], list[Any]]) -> None:
+    def _add_publications(self, batch: Batch, fit: _Fit, steps: list[Step]) -> None:
         rows: list[Any] = []
-        gone: list[int] = []
+        gone: list[Any] = []
         revision = self._revision
         for id, r in batch.publications.items():
             if r is None:
@@ -178,27 +198,27 @@ class Statements:
                 r.body,
             )
         if gone:
-            self._publication_delete.run(self._database, gone)
-            self._lease_delete.run(self._database, gone)
+            steps += self._publication_delete.steps(gone)
+            steps += self._lease_delete.steps(gone)
         if rows:
-            self._publication_put.run(self._database, fit(rows))
+            steps += self._publication_put.steps(fit(rows))
 
-    def _write_subscriptions(self, batch: Batch, fit: Callable[[list[Any]], list[Any]]) -> None:
+    def _add_subscriptions(self, batch: Batch, fit: _Fit, steps: list[Step]) -> None:
         rows: list[Any] = []
-        gone: list[int] = []
+        gone: list[Any] = []
         for id, r in batch.subscriptions.items():
             if r is None:
                 gone.append(id)
             else:
                 rows += (id, r.package, r.resource, r.cseq, r.expires, r.dialog)
         if gone:
-            self._subscription_delete.run(self._database, gone)
+            steps += self._subscription_delete.steps(gone)
         if batch.forgotten:
-            self._delivered_delete.run(self._database, list(batch.forgotten))
+            steps += self._delivered_delete.steps(list(batch.forgotten))
         if rows:
-            self._subscription_put.run(self._database, fit(rows))
+            steps += self._subscription_put.steps(fit(rows))
 
-    def _write_bindings(self, batch: Batch, fit: Callable[[list[Any]], list[Any]]) -> None:
+    def _add_bindings(self, batch: Batch, fit: _Fit, steps: list[Step]) -> None:
         rows: list[Any] = []
         gone: list[Any] = []
         for key, r in batch.bindings.items():
@@ -207,9 +227,9 @@ class Statements:
             else:
                 rows += (r.aor, r.contact, r.call_id, r.cseq, r.expires, r.q, r.instance)
         if gone:
-            self._binding_delete.run(self._database, fit(gone))
+            steps += self._binding_delete.steps(fit(gone))
         if rows:
-            self._binding_put.run(self._database, fit(rows))
+            steps += self._binding_put.steps(fit(rows))
 
     def publications(self, after: int) -> list[PublicationRecord]:
         """The next publications with ``id > after``, by id; empty at the end."""
