@@ -142,7 +142,7 @@ def _parse(data: bytes, parser: etree.XMLParser) -> etree._Element:
     except etree.XMLSyntaxError as error:
         log: Any = error.error_log
         kind: str = log.last_error.type_name if log.last_error is not None else ""
-        name = kind.removeprefix("ERR_").replace("_", " ").lower()
+        name = kind.removeprefix("ERR_").removeprefix("WAR_").replace("_", " ").lower()
         reason = f"not well-formed XML ({name})" if name else "not well-formed XML"
         raise DocumentError(400, reason, error.lineno or 1) from None
     # every level of depth but the last needs an end tag of its own
