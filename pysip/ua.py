@@ -124,6 +124,8 @@ class UserAgent:
     :ivar supported: option tags for Supported; others in Require are refused (UAS-04).
     :ivar accept: media types for the Accept of an OPTIONS answer.
     :ivar events: event packages for Allow-Events (UAS-17).
+    :ivar network: own network name for ``term-ioi`` and ``orig-ioi``, "" for none.
+    :ivar draining: shutting down: requests that would make state get 503 (OVL-05).
     """
 
     _log = Logger()
@@ -159,6 +161,7 @@ class UserAgent:
         self.accept: list[str] = []
         self.accept_encoding: list[str] = ["identity", "gzip", "deflate"]
         self.events: list[str] = []
+        self.network = ""
         self.draining = False
         self._serve: dict[str, Serve] = {"OPTIONS": self._options}
         self._transports: list[ITransport] = []

@@ -139,9 +139,7 @@ class PresencePackage:
         except DocumentError as error:
             text = f"line {error.line}: {error.reason}" if error.line else error.reason
             quoted = text.replace("\\", "").replace('"', "'")
-            raise SipError(
-                error.status, None, (("Warning", f'399 presence "{quoted}"'),)
-            ) from None
+            raise SipError(error.status, None, (("Warning", f'399 presence "{quoted}"'),)) from None
         return PIDF, kept
 
     def _is(self, entity: str, resource: str) -> bool:

@@ -77,6 +77,12 @@ class Notifier:
         if not package.template:
             self._ua.events.append(package.name)
 
+    def set_policy(self, policy: NotifierPolicy, rates: IRatePolicy) -> None:
+        """Use other limits and rates from now on; subscriptions stay as they are."""
+        self.policy = policy
+        self._pacer.bucket = TokenBucket(policy.rate, policy.rate / 10)
+        self.sender.set_policy(policy, rates)
+
     def stop(self) -> None:
         """Send nothing more."""
         self._pacer.stop()

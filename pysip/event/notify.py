@@ -66,9 +66,13 @@ class NotifySender:
         self._packages = packages
         self._wall = wall
         self._gone = gone
+        self.outcomes: Counter[int] = Counter()
+        self.set_policy(policy, rates)
+
+    def set_policy(self, policy: NotifierPolicy, rates: IRatePolicy) -> None:
+        """Use other choices and rates from now on."""
         self.rates = rates
         self.policy = policy
-        self.outcomes: Counter[int] = Counter()
         self._destinations = Buckets(policy.destination_rate, policy.destination_rate / 10)
 
     def owe(self, subscription: Subscription, due: int) -> None:
