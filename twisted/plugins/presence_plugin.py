@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-presence = ServiceMaker(  # type: ignore[no-untyped-call]
+presence = ServiceMaker(
     "Presence server",
     "presence.tap",
     "SIP presence: start, or check-config",
