@@ -119,6 +119,8 @@ class LimitTests(SynchronousTestCase):
                 data = DECLARATION + b"<a>" * (deep - 1) + b"<a>" + inner + b"</a>" * deep
                 error = self.assertRaises(DocumentError, parse, data)
                 self.assertEqual(error.status, 400)
+        data = DECLARATION + b"<a>" * MAX_DEPTH + b"<a/>" + b"</a>" * MAX_DEPTH
+        self.assertRaises(DocumentError, parse, data)
         depth = MAX_DEPTH - 1
         parse(DECLARATION + b"<a>" * depth + b"<a/>" + b"</a>" * depth)
 
