@@ -277,24 +277,27 @@ class Message:
             self._forget()
 
     def replace_top_via(self, value: str) -> None:
-        """Put ``value`` in the place of the top Via value only (VIA-02, VIA-03).
-
-        :raises ParseError: the top Via field cannot be split.
-        """
-        vias = self.headers["via"]
-        vias[0:1] = [value, *split_list(vias[0])[1:]]
+        """Put ``value`` in the place of the top Via value only (VIA-02, VIA-03)."""
+        self.headers["via"][0:1] = [value, *self._lower_vias()]
         self._via = None
 
     def remove_top_via(self) -> None:
-        """Take the top Via value away.
-
-        :raises ParseError: the top Via field cannot be split.
-        """
+        """Take the top Via value away."""
         vias = self.headers["via"]
-        vias[0:1] = split_list(vias[0])[1:]
+        vias[0:1] = self._lower_vias()
         if not vias:
             del self.headers["via"]
         self._via = None
+
+    def _lower_vias(self) -> list[str]:
+        """Values after the first in the top Via field; none where it cannot be split."""
+        value = self.headers["via"][0]
+        if "," not in value:
+            return []
+        try:
+            return split_list(value)[1:]
+        except ParseError:
+            return []
 
     @property
     def via(self) -> Via:

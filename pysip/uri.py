@@ -35,6 +35,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 # the form a canonical key has already; ":" would start a password
 _CANONICAL = re.compile(r"sip:[A-Za-z0-9\-_.!~*'()&=+$,;?/]+@[a-z0-9][a-z0-9.\-_]*")
+# what needs no closer look; a larger port is looked at
+_PLAIN = re.compile(r"sips?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]+@[A-Za-z0-9.\-_]+(?::[0-5]?[0-9]{1,4})?")
 
 # a parameter or component that one URI lacks makes the URIs differ (RFC 3261 19.1.4)
 _DECISIVE_PARAMS = ("user", "ttl", "method", "maddr", "transport")
@@ -172,6 +174,15 @@ def parse_uri(text: str) -> Uri:
     if scheme in ("pres", "im"):
         return _parse_simple(scheme, rest)
     return OtherUri(scheme, rest)
+
+
+def check_uri(text: str) -> None:
+    """Make sure that ``text`` is a URI, without building a value where it is a plain one.
+
+    :raises ParseError: as :func:`parse_uri`.
+    """
+    if not _PLAIN.fullmatch(text):
+        parse_uri(text)
 
 
 def split_host_port(text: str) -> tuple[str, int | None]:

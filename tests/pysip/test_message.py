@@ -175,6 +175,9 @@ class ChangeTests(unittest.SynchronousTestCase):
         request.remove_top_via()
         request.remove_top_via()
         self.assertNotIn("via", request)
+        request.add("Via", 'SIP/2.0/UDP h;x=",')
+        request.replace_top_via("SIP/2.0/UDP h")
+        self.assertEqual(request.headers["via"], ["SIP/2.0/UDP h"])
 
 
 class EncodeTests(unittest.SynchronousTestCase):

@@ -13,6 +13,7 @@ from pysip.uri import (
     SipUri,
     TelUri,
     canonical_aor,
+    check_uri,
     equivalent,
     escape_user,
     parse_uri,
@@ -121,6 +122,20 @@ class ParseTests(unittest.SynchronousTestCase):
         ):
             with self.assertRaises(ParseError, msg=repr(text)):
                 parse_uri(text)
+            with self.assertRaises(ParseError, msg=repr(text)):
+                check_uri(text)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(alphabet="a1.:@;=?[]%/-_", max_size=15))
+    def test_check(self, text: str) -> None:
+        """The quick check accepts what the parser accepts."""
+        for uri in (f"sip:{text}", f"sips:a@{text}"):
+            try:
+                parse_uri(uri)
+            except ParseError:
+                self.assertRaises(ParseError, check_uri, uri)
+            else:
+                check_uri(uri)
 
     def test_repeated_parameter(self) -> None:
         """MSG-29: a parameter occurs once, whatever its case or escapes."""
