@@ -66,8 +66,11 @@ def is_wildcard(host: str) -> bool:
 def local_host_toward(host: str) -> str:
     """Our address on the route to the numeric ``host``; no packet is sent.
 
-    :returns: a loopback address when there is no route.
+    :returns: a loopback address when there is no route, or ``host`` is a name: the
+        socket would look it up, and block.
     """
+    if canonical_host(host) is None:
+        return "127.0.0.1"
     family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

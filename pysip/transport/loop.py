@@ -266,6 +266,7 @@ class LoopDatagramTransport(Transport):
             flow.closed = True
             if flow.listeners:
                 self.fail(flow, TransportError("transport is stopped"))
+        self._flows.clear()
         return succeed(None)
 
     def flow_to(self, address: Address, name: str = "") -> LoopFlow:
@@ -274,7 +275,12 @@ class LoopDatagramTransport(Transport):
         if flow is None:
             host = canonical_host(address[0])
             flow = LoopFlow(self, (host or address[0], address[1]))
-            if self.stopped or host is None or is_ipv6(host) != is_ipv6(self.local[0]):
+            if (
+                self.stopped
+                or host is None
+                or is_ipv6(host) != is_ipv6(self.local[0])
+                or not 0 < address[1] < 65536
+            ):
                 flow.closed = True
                 return flow
             flow = self._flows.setdefault(flow.remote, flow)

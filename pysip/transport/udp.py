@@ -175,13 +175,18 @@ class UdpTransport(Transport):
         flow = self._flows.get(address)
         if flow is not None:
             return flow
-        host = canonical_host(address[0])
-        if host is None or is_ipv6(host) != is_ipv6(self.local[0]):
-            # Never given to the socket: it would look a name up, and block.
+        host, port = canonical_host(address[0]), address[1]
+        if (
+            self._socket is None
+            or host is None
+            or is_ipv6(host) != is_ipv6(self.local[0])
+            or not 0 < port < 65536
+        ):
+            # A name is never given to the socket: it would look it up, and block.
             flow = UdpFlow(self, address, address)
             flow.closed = True
             return flow
-        sockaddr = (host, address[1], 0, 0) if is_ipv6(host) else (host, address[1])
+        sockaddr = (host, port, 0, 0) if is_ipv6(host) else (host, port)
         return self._flows.get(sockaddr) or self._new_flow(sockaddr)
 
     def _new_flow(self, sockaddr: _Sockaddr) -> UdpFlow:
