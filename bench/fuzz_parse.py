@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.pysip.test_parse import VECTORS, fuzz
+from tests.pysip.test_parse import fuzz
+from tests.pysip.test_torture import VECTORS
 
 CHUNKS = 10
 CHUNK = 10_000
