@@ -20,11 +20,10 @@ from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from pysip.auth.domains import Domains
 from pysip.auth.trust import IdentityPolicy, TrustPolicy
+from pysip.dns import RecordCache
 from pysip.event.table import NotifierPolicy
 from pysip.interfaces import IMessageReceiver
-from pysip.dns import RecordCache
 from pysip.locate import Locator
-
 from pysip.message import Request, Response, response_to
 from pysip.timers import TimerWheel
 from pysip.tokens import TokenSource

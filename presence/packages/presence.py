@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from presence.pidf.parse import DocumentError
 from presence.pidf.offline import closed_document
+from presence.pidf.parse import DocumentError
 from presence.pidf.union import empty_document
 from presence.pidf.validate import DEFAULT_LIMIT, accept
 from pysip.errors import ParseError, SipError
