@@ -150,17 +150,6 @@ class Config(Table, frozen=True):
         """The file of the SQLite store."""
         return self.state_path / pathlib.Path(self.store.path).expanduser()
 
-    def canonical_domain(self, host: str) -> str | None:
-        """The served domain that ``host`` (IPv6 without brackets) names, or None (CLI-13)."""
-        host = host.lower()
-        for domain in self.domains:
-            if domain.lower() == host:
-                return domain.lower()
-        for alias, domain in self.domain_aliases.items():
-            if alias.lower() == host and domain in self.domains:
-                return domain.lower()
-        return None
-
     def notify_interval(self, domain: str) -> float:
         """Least seconds between two NOTIFYs of a subscription to somebody in ``domain``."""
         own = self._domain(domain).notify_interval
@@ -229,16 +218,41 @@ def default_listen() -> tuple[Listen, ...]:
 
 
 def restart_required(old: Config, new: Config) -> list[str]:
-    """The tables and keys that differ and only a restart can change (NFR-02)."""
-    return [
-        name
-        for name in Config.__struct_fields__
-        if name not in RELOADABLE and getattr(old, name) != getattr(new, name)
-    ]
+    """The keys that differ and only a restart can change (NFR-02)."""
+    keys = []
+    for name in Config.__struct_fields__:
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after or name in RELOADABLE:
+            continue
+        if isinstance(before, msgspec.Struct):
+            keys += [
+                f"{name}.{key}"
+                for key in before.__struct_fields__
+                if f"{name}.{key}" not in RELOADABLE and getattr(before, key) != getattr(after, key)
+            ]
+        else:
+            keys.append(name)
+    return keys
 
 
-RELOADABLE = frozenset({"domain", "subscription", "publication", "limits", "notify", "log"})
-"""Keys of :class:`Config` that a reload (SIGHUP) applies to requests to come."""
+RELOADABLE = frozenset(
+    {
+        "domain",
+        "log",
+        "notify",
+        "publication",
+        "subscription",
+        "limits.publications_per_presentity",
+        "limits.publish_rate",
+        "limits.publish_burst",
+        "limits.pidf_size",
+        "limits.subscriptions_per_watcher",
+        "limits.subscriptions_per_presentity",
+        "limits.subscriptions_per_pair",
+        "limits.pending_per_watcher",
+    }
+)
+"""Tables and keys of :class:`Config` that a reload (SIGHUP) applies to requests to come."""
 
 
 def warnings(config: Config) -> list[str]:

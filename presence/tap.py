@@ -8,7 +8,6 @@ exit with status 1.
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import pwd
 import socket
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twisted.python import usage
 
 from presence.config import Config, ConfigError, load, warnings
+from presence.logs import LoggedService, LogSettings
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -49,6 +49,30 @@ class StartOptions(_ConfigOptions):
     """``twistd presence start``."""
 
     longdesc = "Run the server.  twistd makes it a daemon; twistd -n keeps it in the foreground."
+
+    loaded: Config
+    log: LogSettings | None = None
+
+    def postOptions(self) -> None:
+        """Load the configuration.
+
+        :raises SystemExit: it cannot be used; with the message for the operator.
+        """
+        self.loaded = self.load()
+        twistd = self.parent.parent if self.parent is not None else None
+        # an observer of the operator's own choice is left alone
+        if twistd is not None and not twistd["logger"] and not twistd["syslog"]:
+            self.log = LogSettings(twistd, self.loaded.log.level)
+
+    def reread(self) -> Config:
+        """The configuration as it is now, for a reload; its log level is in force at once.
+
+        :raises ConfigError: it cannot be used.
+        """
+        config = load(self["config"], self["state-dir"])
+        if self.log is not None:
+            self.log.set_level(config.log.level)
+        return config
 
 
 class CheckOptions(_ConfigOptions):
@@ -104,7 +128,7 @@ def makeService(options: Options) -> IService:
     :raises SystemExit: it cannot start; with the message for the operator.
     """
     start: StartOptions = options.subOptions
-    config = start.load()
+    config = start.loaded
     for warning in warnings(config):
         print(f"presence: warning: {warning}", file=sys.stderr)
     check_state_dir(config)
@@ -112,8 +136,12 @@ def makeService(options: Options) -> IService:
     # the reactor is installed by now, and check-config needs nothing of the server
     from presence.service import make_service
 
-    reread = functools.partial(load, start["config"], start["state-dir"])
-    return make_service(config, reread)
+    service = make_service(config, start.reread)
+    if start.log is None:
+        return service
+    root = LoggedService(start.log)
+    service.setServiceParent(root)  # type: ignore[no-untyped-call]
+    return root
 
 
 def check_state_dir(config: Config) -> None:

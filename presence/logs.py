@@ -1,0 +1,83 @@
+"""The log that ``twistd`` writes, less the events below the configured level."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from twisted.application.service import MultiService
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    textFileLogObserver,
+)
+from twisted.python.components import Componentized
+from twisted.python.logfile import LogFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class LogSettings:
+    """Makes the log observer of ``twistd`` and changes its level while it runs.
+
+    :param options: those of ``twistd`` itself: ``logfile`` and ``nodaemon`` say where to write.
+    :param level: ``debug``, ``info``, ``warn`` or ``error``.
+    """
+
+    def __init__(self, options: Mapping[str, Any], level: str) -> None:
+        self._file = options["logfile"]
+        self._foreground = bool(options["nodaemon"])
+        self._predicate = LogLevelFilterPredicate()
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """Drop events below ``level`` from now on."""
+        self._predicate.setLogLevelForNamespace("", LogLevel.levelWithName(level))
+
+    def observer(self) -> ILogObserver:
+        """The observer, which opens its file.
+
+        Without ``--logfile`` a foreground process writes to standard output and a daemon to
+        ``twistd.log``; SIGUSR1 begins a new file.
+        """
+        if self._file == "-" or (self._foreground and not self._file):
+            stream = sys.stdout
+        else:
+            file = LogFile.fromFullPath(os.path.abspath(self._file or "twistd.log"))
+            if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+                signal.signal(signal.SIGUSR1, _rotation(file))
+            stream = cast(TextIO, file)
+        return cast(
+            ILogObserver, FilteringLogObserver(textFileLogObserver(stream), [self._predicate])
+        )
+
+
+class LoggedService(MultiService):
+    """A service that gives the application it becomes part of its log observer.
+
+    :param settings: where to log, and what.
+    """
+
+    def __init__(self, settings: LogSettings) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._settings = settings
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of ``parent``; ``twistd`` asks it for an observer before it logs."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._settings.observer())
+
+
+def _rotation(file: LogFile) -> Callable[[int, object], None]:
+    def rotate(number: int, frame: object) -> None:
+        from twisted.internet import reactor
+
+        reactor.callFromThread(file.rotate)  # type: ignore[attr-defined]
+
+    return rotate
