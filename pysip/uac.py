@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from pysip.dialog import next_hop
 from pysip.errors import ParseError, RequestTimeout, TransportError
-from pysip.header import parse_retry_after
+from pysip.header import parse_credentials, parse_retry_after
 from pysip.interfaces import IClientTransactionUser, Target
 
 if TYPE_CHECKING:
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from pysip.interfaces import IClientTransaction, IFlow, ILocator
     from pysip.message import Request, Response
     from pysip.tokens import TokenSource
+    from pysip.uri import Uri
     from pysip.transaction.layer import TransactionLayer
 
 UNFRAGMENTED = 1300
 """Octets above which a request leaves UDP when the path MTU is unknown (TRN-05)."""
+
+_REALMS = 1000
+"""Destinations whose realm is remembered."""
 
 
 def retry_after(response: Response) -> int | None:
@@ -54,6 +58,8 @@ class RequestSender:
         self.locator = locator
         self.tokens = tokens
         self.agent = agent
+        # Which realm asked for credentials, by user name and domain of the Request-URI.
+        self._realms: dict[tuple[str, str], tuple[str, str]] = {}
 
     def flow_for(self, target: Target, size: int) -> IFlow | None:
         """The flow for a request of ``size`` octets to ``target``, None if no transport fits.
@@ -73,6 +79,7 @@ class RequestSender:
         request: Request,
         routes: Sequence[str] = (),
         credentials: ClientCredentials | None = None,
+        hop: Uri | None = None,
     ) -> Deferred[Response]:
         """Send ``request``; see :meth:`pysip.ua.UserAgent.request`."""
         if request.first("max-forwards") is None:
@@ -82,7 +89,33 @@ class RequestSender:
         if routes and request.first("route") is None:
             for route in routes:
                 request.add("Route", route)
-        return _ClientRequest(self, request, credentials).start()
+        if credentials is not None:
+            self._authorize_early(request, credentials)
+        return _ClientRequest(self, request, credentials).start(hop)
+
+    def note_realm(
+        self, request: Request, credentials: ClientCredentials, header: str, answer: str
+    ) -> None:
+        """Remember that requests like ``request`` are challenged, and by which realm."""
+        if len(self._realms) >= _REALMS:
+            self._realms.clear()
+        realm = parse_credentials(answer)[1]["realm"]
+        self._realms[(credentials.username, _domain(request.uri))] = (header, realm)
+
+    def _authorize_early(self, request: Request, credentials: ClientCredentials) -> None:
+        """Send the credentials along that the last request needed (AUT-19)."""
+        known = self._realms.get((credentials.username, _domain(request.uri)))
+        if known is None:
+            return
+        header, realm = known
+        answer = credentials.reuse(realm, request.method, request.uri, request.body)
+        if answer is not None:
+            request.set(header, answer)
+
+
+def _domain(uri: str) -> str:
+    """Host and port of a URI as written; only a key."""
+    return uri.rpartition("@")[2].partition(";")[0]
 
 
 @implementer(IClientTransactionUser)
@@ -106,11 +139,12 @@ class _ClientRequest:
         self._transaction: IClientTransaction | None = None
         self._done: Deferred[Response] = Deferred(self._cancelled)
 
-    def start(self) -> Deferred[Response]:
+    def start(self, hop: Uri | None) -> Deferred[Response]:
         """Locate the next hop and send."""
         request = self._request
         try:
-            hop = next_hop(request.uri, tuple(request.values("route")))
+            if hop is None:
+                hop = next_hop(request.uri, tuple(request.values("route")))
         except ParseError as error:
             self._finish(Failure(TransportError(f"no usable next hop: {error}")))
             return self._done
@@ -123,11 +157,13 @@ class _ClientRequest:
         return self._done
 
     def _cancelled(self, _: Deferred[Response]) -> None:
-        if self._transaction is not None:
-            self._sender.layer.clients[self._transaction.branch].abandon()
-        self._transaction = None
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            self._sender.layer.clients[transaction.branch].abandon()
 
     def _located(self, targets: list[Target]) -> None:
+        if self._done.called:
+            return  # given up meanwhile
         self._targets = list(targets)
         self._try_next()
 
@@ -191,8 +227,8 @@ class _ClientRequest:
         if self._moved and target is not None:
             # TCP was only tried for the size of the request (TRN-06).
             self._moved = False
-            self._attempt(Target(target.protocol, target.address, target.name, sized=False))
-            return
+            if self._attempt(Target(target.protocol, target.address, target.name, sized=False)):
+                return
         if target is not None and status == 503:
             self._sender.locator.failed(target, 30.0)
         if self._targets and not (status == 408 and self._provisional):
@@ -210,14 +246,19 @@ class _ClientRequest:
             return False
         request = self._request
         name = "www-authenticate" if response.status == 401 else "proxy-authenticate"
+        header = "Authorization" if response.status == 401 else "Proxy-Authorization"
         answer = self._credentials.authorize(
-            response.headers.get(name, []), request.method, request.uri, request.body
+            response.headers.get(name, []),
+            request.method,
+            request.uri,
+            request.body,
+            request.values(header),  # what was just rejected is not sent again (AUT-19)
         )
         if answer is None:
             return False
         self._challenged += 1
-        header = "Authorization" if response.status == 401 else "Proxy-Authorization"
         request.set(header, answer)
+        self._sender.note_realm(request, self._credentials, header, answer)
         number, method = request.cseq
         request.set("CSeq", f"{number + 1} {method}")
         return self._attempt(self._target)
