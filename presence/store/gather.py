@@ -123,19 +123,20 @@ class BatchingStore:
     # Life.
 
     def stop(self) -> Deferred[None]:
-        """Commit what is queued and close; the Deferred never fails."""
+        """Commit what is queued and close; rows queued later are refused.  Never fails."""
+        if self._stopping is not None:
+            joined: Deferred[None] = Deferred()
+            self._stopping.chainDeferred(joined)
+            return joined
         if not self._opened:
             return succeed(None)
-        if self._stopping is None:
-            self._stopping = Deferred()
-            stopped = self._stopping
-            if self._flying is None:
-                self._send()
-                self._proceed()
-            return stopped
-        joined: Deferred[None] = Deferred()
-        self._stopping.chainDeferred(joined)
-        return joined
+        stopped = self._stopping = Deferred()
+        if self._flying is None:
+            self._send()
+        else:
+            self._due = True
+        self._proceed()
+        return stopped
 
     def _start_over(self) -> None:
         """Take the medium into use; forget an outage of an earlier life."""
@@ -169,15 +170,18 @@ class BatchingStore:
 
     def _flush(self) -> None:
         self._flush_call = None
-        if self._flying is None:
-            self._send()
-        else:
-            self._due = True
+        self._flush_if_idle()
 
     def _flush_notes(self) -> None:
         self._note_call = None
         if self._notes and not self.failed:
-            self._flush()
+            self._flush_if_idle()
+
+    def _flush_if_idle(self) -> None:
+        if self._flying is None:
+            self._send()
+        elif self._stopping is None:
+            self._due = True
 
     def _send(self) -> None:
         """Hand over what has gathered; nothing is flying."""
@@ -253,19 +257,15 @@ class BatchingStore:
         self._proceed()
 
     def _proceed(self) -> None:
-        """Close when stopping and nothing is left to write."""
+        """Close when stopping and the last batch has been settled."""
         if self._stopping is None or self._flying is not None or not self._opened:
             return
-        if (self._batch or self._notes or self._waiting) and not self.failed:
-            self._send()
-            if self._flying is not None or not self._opened:
-                return
-        self._drop([])
         self._opened = False
         for call in (self._flush_call, self._note_call, self._probe_call):
-            if call is not None and call.active():
+            if call is not None:
                 call.cancel()
         self._flush_call = self._note_call = self._probe_call = None
+        self._drop([])
         self._close()
 
     # An outage.
@@ -284,7 +284,7 @@ class BatchingStore:
         self.failed = False
         self._log.critical("Store takes writes again; new requests are served.")
         if self._notes:
-            self._flush()
+            self._flush_if_idle()
 
     def _still_refuses(self) -> None:
         """The medium does not work yet."""

@@ -96,6 +96,8 @@ class SqliteStore(BatchingStore):
         self._schema = schema if schema is not None else files("presence.store.schema")
         self._writer: WriterThread | None = None
         self._file: _Opened | None = None
+        self._starting = False
+        self._stop_once_started: list[Deferred[None]] = []
 
     def start(self) -> Deferred[None]:
         """Open the file, creating or migrating its schema.
@@ -106,22 +108,39 @@ class SqliteStore(BatchingStore):
             return fail(StoreError(f"{self._path}: this store has been started already"))
         writer = self._writer = WriterThread(self._from_threads, "presence-store")
         started: Deferred[None] = Deferred()
+        self._starting = True
 
         def open_file(_: None) -> _Opened:
             return _Opened(self._path, self._synchronous, self._schema)
 
         def succeeded(opened: _Opened) -> None:
             self._file = opened
+            self._starting = False
             self._start_over()
             started.callback(None)
+            stopping, self._stop_once_started = self._stop_once_started, []
+            for stopped in stopping:
+                self.stop().chainDeferred(stopped)
 
         def failed(error: BaseException) -> None:
             writer.stop()
             self._writer = None
+            self._starting = False
             started.errback(error)
+            stopping, self._stop_once_started = self._stop_once_started, []
+            for stopped in stopping:
+                stopped.callback(None)
 
         writer.submit(open_file, None, succeeded, failed)
         return started
+
+    def stop(self) -> Deferred[None]:
+        """Commit what is queued, fold the log into the file and close; never fails."""
+        if not self._starting:
+            return super().stop()
+        stopped: Deferred[None] = Deferred()
+        self._stop_once_started.append(stopped)
+        return stopped
 
     def recover(
         self,
