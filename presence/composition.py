@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from presence.interfaces import ICompositionPolicy
-from presence.pidf.union import closed_document, empty_document, union, with_entity
+from presence.pidf.offline import closed_document, empty_document
+from presence.pidf.union import union, with_entity
 
 if TYPE_CHECKING:
     from pysip.event.records import PublicationRecord
@@ -36,8 +37,7 @@ class UnionComposition:
       ids (PID-09, COM-14).
 
     :ivar offline: makes the document of a presentity without publications, from its URI:
-        :func:`empty_document` or :func:`closed_document` (PRE-11). A politely blocked
-        watcher gets the same one, so that nothing tells the two apart (PBK-04).
+        :func:`empty_document` or :func:`closed_document` (PRE-11).
     """
 
     __slots__ = ("offline",)

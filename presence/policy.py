@@ -7,17 +7,15 @@ presentities without a rules document (RUL-02, CLI-04).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import implementer
 
 from presence.interfaces import IWatcherPolicy
 
 if TYPE_CHECKING:
+    from presence.tables import Decision
     from pysip.interfaces import Identity
-
-Decision = Literal["allow", "confirm", "block", "polite-block"]
-"""Values of sub-handling (RFC 5025 section 3.2.1)."""
 
 
 class Identities(Protocol):

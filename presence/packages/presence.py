@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from presence.pidf.offline import closed_document
+from presence.pidf.offline import closed_document, empty_document
 from presence.pidf.parse import DocumentError
-from presence.pidf.union import empty_document
 from presence.pidf.validate import DEFAULT_LIMIT, accept
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
@@ -137,9 +136,9 @@ class PresencePackage:
                 limit=self.document_limit,
             )
         except DocumentError as error:
-            text = f"line {error.line}: {error.reason}" if error.line else error.reason
-            quoted = text.replace("\\", "").replace('"', "'")
-            raise SipError(error.status, None, (("Warning", f'399 presence "{quoted}"'),)) from None
+            # the reason names the line and has nothing that would need escaping
+            warning = f'399 presence "{error.reason}"'
+            raise SipError(error.status, None, (("Warning", warning),)) from None
         return PIDF, kept
 
     def _is(self, entity: str, resource: str) -> bool:

@@ -8,39 +8,19 @@ COM-45 (nothing is lost), PUB-17. Pure functions of octets; the policy that call
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 from lxml import etree
 
 from presence.pidf import names
-from presence.pidf.parse import DECLARATION, parse_compact
+from presence.pidf.parse import parse_compact
 from presence.pidf.tree import is_id, new_presence
-from presence.pidf.write import serialize
+from presence.pidf.write import attribute_value, serialize
 
 _RANKS: Final = {names.TUPLE: 0, names.NOTE: 1, names.PERSON: 2, names.DEVICE: 3}
 _OTHERS: Final = 4
 
 _Form = tuple[Any, ...]
-
-
-def empty_document(entity: str) -> bytes:
-    """The document of a presentity of which nothing is known: no tuple at all (PRE-11)."""
-    return b'%b\n<presence xmlns="%b" entity="%b"/>' % (
-        DECLARATION,
-        names.PIDF.encode(),
-        _attribute(entity),
-    )
-
-
-def closed_document(entity: str) -> bytes:
-    """The other document of PRE-11: one closed tuple, its id a stable function of the entity."""
-    number = blake2b(entity.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return (
-        b'%b\n<presence xmlns="%b" entity="%b">'
-        b'<tuple id="t%b"><status><basic>closed</basic></status></tuple></presence>'
-    ) % (DECLARATION, names.PIDF.encode(), _attribute(entity), number.encode())
 
 
 class _Part:
@@ -60,11 +40,6 @@ class _Part:
         self.ids = ids
 
 
-def _attribute(text: str) -> bytes:
-    """``text`` as it stands inside double quotes."""
-    return escape(text, {'"': "&quot;"}).encode()
-
-
 def with_entity(body: bytes, entity: str) -> bytes:
     """``body`` about ``entity``; the same object when it already is (PRE-05).
 
@@ -76,7 +51,7 @@ def with_entity(body: bytes, entity: str) -> bytes:
         root.set("entity", entity)
         return serialize(root)
     start, end = found
-    wanted = _attribute(entity)
+    wanted = attribute_value(entity)
     if body[start:end] == wanted:
         return body
     return body[:start] + wanted + body[end:]
