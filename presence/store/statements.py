@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 READ_RECORDS = 1000
 READ_OCTETS = 8 << 20
 
+#: a probe that is too small finds room where the next batch finds none
+PROBE_OCTETS = 1 << 18
+
 #: rows in a statement at most; SQLite takes 32766 parameters, a publication has 11
 _LARGEST = 2048
 
@@ -139,8 +142,12 @@ class Statements:
             self._transact(self._steps(batch, _storable))
 
     def probe(self, _: None = None) -> None:
-        """A tiny transaction that fails while the medium takes no writes."""
-        self._transact([("UPDATE layout SET probed = probed + 1", [])])
+        """Write as much as a batch may be, and free it again.
+
+        :raises sqlite3.Error: the medium takes no writes yet.
+        """
+        self._transact([("UPDATE layout SET probe = zeroblob(?)", [PROBE_OCTETS])])
+        self._transact([("UPDATE layout SET probe = NULL", [])])
 
     def _transact(self, steps: list[Step]) -> None:
         execute = self._database.execute

@@ -43,11 +43,11 @@ ALTER TABLE subscription DROP COLUMN digest;
 --   version that only adds tables, or columns with defaults, leaves it alone, so that the release
 --   before can be put back.
 -- opened: how often the file has been opened; the upper half of revisions.
--- probed: written to find out whether the medium takes writes.
+-- probe: written and cleared to find out whether the medium takes writes.
 CREATE TABLE layout (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     oldest_reader INTEGER NOT NULL,
     opened INTEGER NOT NULL DEFAULT 0,
-    probed INTEGER NOT NULL DEFAULT 0
+    probe BLOB
 );
 INSERT INTO layout (id, oldest_reader) VALUES (1, 2);
