@@ -141,6 +141,8 @@ class PresenceService(Service):
         self._running = True
         self._old_hangup = signal.getsignal(signal.SIGHUP)
         signal.signal(signal.SIGHUP, self._hangup)
+        # The reactor's own way would end the process by the signal, not with status 0.
+        signal.signal(signal.SIGTERM, self._terminate)
         self._log.info("ready: serving {domains}", domains=", ".join(config.domains))
 
     def _failed(self, failure: Any) -> None:
@@ -337,6 +339,11 @@ class PresenceService(Service):
             trust_roots=load_trust_roots(named) if named else None,
             client_certificates=client,  # type: ignore[arg-type]
         )
+
+    def _terminate(self, number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        self._log.info("SIGTERM: stopping")
+        self._reactor.callFromThread(self._reactor.stop)
 
     # -- reload -------------------------------------------------------------------------
 
