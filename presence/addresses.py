@@ -31,11 +31,13 @@ def is_host(text: str) -> bool:
 def split_port(text: str) -> tuple[str, int | None]:
     """``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or bare IPv6 into host and port.
 
-    :raises ValueError: the port is none.
+    :raises ValueError: the port is none, or brackets are out of place.
     """
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
+        host, bracket, rest = text[1:].partition("]")
         port = rest.removeprefix(":")
+        if not bracket or (rest and rest == port):
+            raise ValueError(f"no address: {text}")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
         rest = ":" + port
@@ -68,3 +70,25 @@ def check_address(key: Path, text: str) -> None:
         raise WrongValueError(
             key, text, "a numeric IP address", 'write for example "192.0.2.7", "0.0.0.0" or "::"'
         ) from None
+
+
+def check_place(key: Path, text: str, numeric: bool) -> None:
+    """Check a host, or numeric address, with or without port found in the configuration.
+
+    :raises WrongValueError: for ``key``.
+    """
+    try:
+        host, _ = split_port(text)
+        if numeric:
+            ipaddress.ip_address(host)
+    except ValueError:
+        host = ""
+    if not is_host(host):
+        kind = "numeric IP address" if numeric else "host name or address"
+        example = "192.0.2.7" if numeric else "ps.example.com"
+        raise WrongValueError(
+            key,
+            text,
+            f"a {kind}, with or without port",
+            f'write for example "{example}", "192.0.2.7:5060" or "[2001:db8::7]:5060"',
+        )

@@ -27,7 +27,10 @@ class LogSettings:
 
     :param options: those of ``twistd`` itself: ``logfile`` and ``nodaemon`` say where to write.
     :param level: ``debug``, ``info``, ``warn`` or ``error``.
+    :ivar stream: what the observer writes to, once there is one.
     """
+
+    stream: TextIO | None = None
 
     def __init__(self, options: Mapping[str, Any], level: str) -> None:
         self._file = options["logfile"]
@@ -46,14 +49,14 @@ class LogSettings:
         ``twistd.log``; SIGUSR1 begins a new file.
         """
         if self._file == "-" or (self._foreground and not self._file):
-            stream = sys.stdout
+            self.stream = sys.stdout
         else:
             file = LogFile.fromFullPath(os.path.abspath(self._file or "twistd.log"))
             if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
                 signal.signal(signal.SIGUSR1, _rotation(file))
-            stream = cast(TextIO, file)
+            self.stream = cast(TextIO, file)
         return cast(
-            ILogObserver, FilteringLogObserver(textFileLogObserver(stream), [self._predicate])
+            ILogObserver, FilteringLogObserver(textFileLogObserver(self.stream), [self._predicate])
         )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from presence.addresses import Network, check_address, is_host, parse_peer, split_port
+from presence.addresses import Network, check_address, check_place, is_host, parse_peer
 from presence.tomlfile import WrongValueError
 
 Seconds = Annotated[float, Meta(ge=0)]
@@ -26,8 +26,6 @@ Decision = Literal["allow", "confirm", "block", "polite-block"]
 Algorithm = Literal["SHA-512-256", "SHA-256", "MD5"]
 
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
-
-_HOST_PORT = 'write for example "ps.example.com" or "192.0.2.7:5060"'
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,10 +60,8 @@ class Listen(Table, frozen=True):
     def __post_init__(self) -> None:
         """Check the values that the types leave open."""
         check_address(("address",), self.address)
-        if self.advertise and not is_host(split_port(self.advertise)[0]):
-            raise WrongValueError(
-                ("advertise",), self.advertise, "a host name or address", _HOST_PORT
-            )
+        if self.advertise:
+            check_place(("advertise",), self.advertise, numeric=False)
         if bool(self.certificate) != bool(self.key):
             missing = "key" if self.certificate else "certificate"
             raise WrongValueError(
@@ -196,7 +192,7 @@ class Locator(Table, frozen=True):
     def __post_init__(self) -> None:
         """Check addresses and names."""
         for i, server in enumerate(self.nameservers):
-            check_address(("nameservers", i), split_port(server)[0])
+            check_place(("nameservers", i), server, numeric=True)
         for name, places in self.hosts.items():
             if not is_host(name):
                 raise WrongValueError(("hosts", name), None, "a domain as key", "correct it")
