@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from presence.watcher import PresenceWatch
     from pysip.event.records import BindingRecord, PublicationRecord
     from pysip.interfaces import Identity
+    from pysip.message import Response
 
 
 class IPresenceStore(IEventStateStore):
@@ -56,3 +58,19 @@ class IWatcherPolicy(Interface):
 
     def decide(presentity: str, watcher: Identity) -> str:
         """``"allow"``, ``"confirm"``, ``"block"`` or ``"polite-block"`` (RFC 5025 3.2.1)."""
+
+
+class IWatchListener(Interface):
+    """Who looks at presentities."""
+
+    def changed(watch: PresenceWatch) -> None:
+        """A NOTIFY has come: state and perhaps document of ``watch`` are new."""
+
+    def failed(watch: PresenceWatch, response: Response | None, retry_after: float | None) -> None:
+        """The subscription was refused or not answered (None).
+
+        :param retry_after: seconds until it is tried again, None for never.
+        """
+
+    def ended(watch: PresenceWatch, reason: str, retry_after: float | None) -> None:
+        """The subscription has ended; ``retry_after`` when it will be made anew."""

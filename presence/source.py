@@ -1,0 +1,174 @@
+"""The Presence Source: publishes what is known about a presentity (oma-presence.md 5)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+from lxml import etree
+
+from presence.pidf import names
+from presence.pidf.parse import DocumentError, parse, to_utf8
+from presence.pidf.write import serialize
+from pysip.errors import ParseError
+from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
+from pysip.uri import canonical_aor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from pysip.auth.client import ClientCredentials
+    from pysip.event.interfaces import IPublisherDelegate
+
+PIDF_TYPE = "application/pidf+xml"
+_RPID = f"{{{names.RPID}}}"
+_OMA = f"{{{names.OMA}}}"
+_NAMESPACES: dict[str, str] = {
+    None: names.PIDF,  # type: ignore[dict-item]  # the stubs know no default namespace
+    "dm": names.DM,
+    "rpid": names.RPID,
+    "op": names.OMA,
+}
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Status:
+    """What a source says of a presentity.
+
+    :ivar basic: whether the presentity can be reached here.
+    :ivar note: free text about the person, or "".
+    :ivar contact: where it can be reached; "" for the presentity's own URI.
+    :ivar activities: what the person does, by their names in RFC 4480 section 3.2.
+    """
+
+    basic: Literal["open", "closed"] = "open"
+    note: str = ""
+    contact: str = ""
+    activities: tuple[str, ...] = ()
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SourceTerms:
+    """Who publishes for whom, and how.
+
+    :ivar presentity: URI of the presentity.
+    :ivar local_uri: From value without tag.
+    :ivar expires: lifetime to ask for, seconds.
+    :ivar throttle: SOURCE-THROTTLE-PUBLISH: least seconds between two PUBLISH, 0 for no limit.
+    :ivar service_id: ``op:service-id`` of the tuple (OMA-D03).
+    :ivar version: ``op:version`` of the service.
+    :ivar device: ``dm:deviceID``, a URN, or "" when it is not known.
+    :ivar route: preloaded Route values.
+    :ivar credentials: to answer challenges with.
+    """
+
+    presentity: str
+    local_uri: str
+    expires: int = 3600
+    throttle: float = 10.0
+    service_id: str = "txpresence:status"
+    version: str = "1.0"
+    device: str = ""
+    route: tuple[str, ...] = ()
+    credentials: ClientCredentials | None = None
+
+
+class PresenceSource:
+    """One source of presence of one presentity: one publication (SRC-01, OMP-05).
+
+    Several sources of one presentity are several objects; the publisher they share keeps
+    them from sending at once (PUA-02).
+
+    :param publisher: of the user agent to publish with.
+    :param terms: who and how.
+    :param delegate: is told how it goes.
+    :param wall: wall-clock seconds, for timestamps.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        terms: SourceTerms,
+        delegate: IPublisherDelegate,
+        wall: Callable[[], float],
+    ) -> None:
+        self.terms = terms
+        self._wall = wall
+        tokens = publisher.ua.tokens
+        # Chosen once: ids live as long as the publication (PUA-04).
+        self._tuple_id = f"t{tokens.random(8)}"
+        self._person_id = f"p{tokens.random(8)}"
+        self.publication = Publication(
+            publisher,
+            PublicationTerms(
+                uri=terms.presentity,
+                local_uri=terms.local_uri,
+                package="presence",
+                expires=terms.expires,
+                interval=terms.throttle,
+                route=terms.route,
+                credentials=terms.credentials,
+            ),
+            delegate,
+        )
+
+    def set_status(self, status: Status) -> None:
+        """Publish a status; within the throttle interval the last one counts (SRC-02)."""
+        self.publication.publish(Document(PIDF_TYPE, self.document(status)))
+
+    def set_document(self, document: bytes) -> None:
+        """Publish a document made elsewhere; its tuple ids are its maker's duty (PUA-04).
+
+        :raises DocumentError: it is not well-formed, no PIDF, or of another presentity.
+        """
+        root = parse(to_utf8(document))
+        if root.tag != names.PRESENCE:
+            raise DocumentError(400, "the root element is not presence of PIDF")
+        entity = root.get("entity", "")
+        try:
+            same = canonical_aor(entity) == canonical_aor(self.terms.presentity)
+        except ParseError:
+            same = False
+        if not same:
+            raise DocumentError(400, f"its entity is not {self.terms.presentity}")
+        self.publication.publish(Document(PIDF_TYPE, document))
+
+    def stop(self) -> Deferred[None]:
+        """Remove the publication (SRC-05); never fails."""
+        return self.publication.remove()
+
+    def document(self, status: Status) -> bytes:
+        """The presence document of a status (SRC-04).
+
+        It has one tuple, and a person when there is something to say of one.
+        """
+        terms = self.terms
+        now = datetime.fromtimestamp(self._wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        root = etree.Element(names.PRESENCE, nsmap=_NAMESPACES)
+        root.set("entity", terms.presentity)
+        service = etree.SubElement(root, names.TUPLE, id=self._tuple_id)
+        _add(etree.SubElement(service, names.STATUS), names.BASIC, status.basic)
+        description = etree.SubElement(service, f"{_OMA}service-description")
+        _add(description, f"{_OMA}service-id", terms.service_id)
+        _add(description, f"{_OMA}version", terms.version)
+        if terms.device:
+            _add(service, names.DEVICE_ID, terms.device)
+        _add(service, names.CONTACT, status.contact or terms.presentity)
+        _add(service, names.TIMESTAMP, now)
+        if status.note or status.activities:
+            person = etree.SubElement(root, names.PERSON, id=self._person_id)
+            if status.activities:
+                activities = etree.SubElement(person, names.ACTIVITIES)
+                for activity in status.activities:
+                    etree.SubElement(activities, _RPID + activity)
+            if status.note:
+                _add(person, names.DM_NOTE, status.note)
+            _add(person, names.DM_TIMESTAMP, now)
+        return serialize(root)
+
+
+def _add(parent: etree._Element, tag: str, text: str) -> None:
+    etree.SubElement(parent, tag).text = text

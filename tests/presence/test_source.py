@@ -1,0 +1,158 @@
+"""The Presence Source (oma-presence.md section 5)."""
+
+from __future__ import annotations
+
+import attrs
+from lxml import etree
+from twisted.trial import unittest
+
+from presence.pidf import names
+from presence.pidf.parse import DocumentError
+from presence.pidf.summary import summarise
+from presence.pidf.validate import accept
+from presence.source import PresenceSource, SourceTerms, Status
+from pysip.event.publisher import Publisher
+from pysip.message import Request
+from tests.pysip.scripted import Pair
+from tests.pysip.test_publisher import Compositor, Recorder
+
+ALICE = "sip:alice@example.com"
+
+
+class SourceTests(unittest.SynchronousTestCase):
+    """A source and a scripted server."""
+
+    def setUp(self) -> None:
+        """A source that has said nothing yet."""
+        self.pair = Pair()
+        self.compositor = Compositor()
+        self.pair.script("PUBLISH", self.compositor)
+        self.publisher = Publisher(self.pair.client)
+        self.told = Recorder()
+        self.terms = SourceTerms(presentity=ALICE, local_uri=f"<{ALICE}>")
+        self.source = self.make()
+
+    def make(self, **changes: object) -> PresenceSource:
+        """A source on other terms."""
+        terms = attrs.evolve(self.terms, **changes)
+        return PresenceSource(self.publisher, terms, self.told, lambda: 1700000000.0)
+
+    @property
+    def last(self) -> Request:
+        """The last PUBLISH."""
+        return self.pair.received[-1]
+
+    def tree(self, **status: object) -> etree._Element:
+        """The document of a status."""
+        return etree.fromstring(self.source.document(Status(**status)))  # type: ignore[arg-type]
+
+    def test_publish(self) -> None:
+        """A status goes out as an initial PUBLISH with PIDF (SRC-01)."""
+        self.source.set_status(Status(note="in a meeting"))
+        self.pair.run()
+        self.assertEqual(self.last.uri, ALICE)
+        self.assertEqual(self.last.first("event"), "presence")
+        self.assertEqual(self.last.first("content-type"), "application/pidf+xml")
+        summary = summarise(self.last.body)
+        self.assertEqual(summary.entity, ALICE)
+        self.assertEqual([service.basic for service in summary.services], ["open"])
+        self.assertEqual(summary.notes, ("in a meeting",))
+
+    def test_valid(self) -> None:
+        """Every document is valid by the schemas, strictly (SRC-01, PUB-08)."""
+        self.source = self.make(device="urn:uuid:8e56a60a-0d07-4c5b-b1e7-0d29cc2b0aa1")
+        for status in (
+            Status(),
+            Status(basic="closed", note="<away> & so on", contact="tel:+4930123"),
+            Status(activities=("on-the-phone", "meeting")),
+        ):
+            document = self.source.document(status)
+            kept = accept(document, entity_ok=lambda uri: uri == ALICE, strict=True)
+            self.assertEqual(kept, document)
+
+    def test_tuple(self) -> None:
+        """A tuple has contact, service-description, timestamp and a known device (SRC-04)."""
+        self.source = self.make(device="urn:uuid:8e56a60a-0d07-4c5b-b1e7-0d29cc2b0aa1")
+        tree = self.tree(note="x", activities=("away",))
+        service = tree.find(names.TUPLE)
+        assert service is not None
+        self.assertEqual(service.findtext(names.CONTACT), ALICE)
+        description = f"{{{names.OMA}}}service-description/{{{names.OMA}}}"
+        self.assertEqual(service.findtext(f"{description}service-id"), "txpresence:status")
+        self.assertEqual(service.findtext(f"{description}version"), "1.0")
+        self.assertEqual(
+            service.findtext(names.DEVICE_ID), "urn:uuid:8e56a60a-0d07-4c5b-b1e7-0d29cc2b0aa1"
+        )
+        self.assertEqual(service.findtext(names.TIMESTAMP), "2023-11-14T22:13:20Z")
+        self.assertEqual(
+            tree.findtext(f"{names.PERSON}/{names.DM_TIMESTAMP}"), "2023-11-14T22:13:20Z"
+        )
+        self.assertEqual(self.tree(contact="tel:+1").findtext(f".//{names.CONTACT}"), "tel:+1")
+        self.assertIsNone(self.tree().find(names.PERSON))
+
+    def test_ids_stay(self) -> None:
+        """Ids are the same in all documents of a publication, others elsewhere (PUA-04)."""
+        first = self.tree(note="one")
+        second = self.tree(basic="closed", note="two")
+        for kind in (names.TUPLE, names.PERSON):
+            one, two = first.find(kind), second.find(kind)
+            assert one is not None and two is not None
+            self.assertEqual(one.get("id"), two.get("id"))
+        self.source = self.make()
+        other = self.tree().find(names.TUPLE)
+        assert other is not None and one is not None
+        self.assertNotEqual(other.get("id"), first.find(names.TUPLE).get("id"))  # type: ignore[union-attr]
+
+    def test_throttle(self) -> None:
+        """One PUBLISH per SOURCE-THROTTLE-PUBLISH, changes meanwhile merged (SRC-02)."""
+        for number in range(30):
+            self.source.set_status(Status(note=str(number)))
+            self.pair.run(1)
+        self.pair.run(10)
+        self.assertEqual(len(self.pair.received), 4)
+        gaps = [b - a for a, b in zip(self.pair.times, self.pair.times[1:], strict=False)]
+        self.assertGreaterEqual(min(gaps), 10.0)
+        self.assertEqual(summarise(self.last.body).notes, ("29",))
+
+    def test_no_throttle(self) -> None:
+        """0 means no limit (SRC-02)."""
+        self.source = self.make(throttle=0.0)
+        for number in range(5):
+            self.source.set_status(Status(note=str(number)))
+            self.pair.run()
+        self.assertEqual(len(self.pair.received), 5)
+
+    def test_stop(self) -> None:
+        """Stopping removes the publication, whatever the throttle (SRC-05, SRC-02)."""
+        self.source.set_status(Status())
+        self.pair.run()
+        done = self.source.stop()
+        self.pair.run()
+        self.successResultOf(done)
+        self.assertEqual(self.last.first("expires"), "0")
+        self.assertEqual(self.compositor.state, {})
+
+    def test_several_sources(self) -> None:
+        """Several sources of one presentity are told apart by their publications (OMP-05)."""
+        other = self.make()
+        self.source.set_status(Status(note="here"))
+        other.set_status(Status(note="there"))
+        self.pair.run(1)
+        self.assertEqual(len(self.compositor.state), 2)
+
+    def test_document(self) -> None:
+        """A document made elsewhere is published as it is."""
+        document = self.source.document(Status(note="mine"))
+        document = document.replace(ALICE.encode(), b"sip:alice@EXAMPLE.com")
+        self.source.set_document(document)
+        self.pair.run()
+        self.assertEqual(self.last.body, document)
+
+    def test_unusable_document(self) -> None:
+        """A document that cannot be ours is refused before anything is sent."""
+        other = self.make(presentity="sip:bob@example.com").document(Status())
+        for document in (b"", b"<presence", b"<presence/>", other, b"\xff"):
+            with self.assertRaises(DocumentError):
+                self.source.set_document(document)
+        self.pair.run()
+        self.assertEqual(self.pair.received, [])
