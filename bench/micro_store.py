@@ -32,17 +32,17 @@ BATCHES = (1, 8, 32, 128)
 
 
 @implementer(IReactorFromThreads)
-class BenchReactor(Clock):  # type: ignore[misc]
+class BenchReactor(Clock):
     """Nothing but delayed calls and calls from threads, so that only the store is measured."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = deque()
+        self._calls: deque[tuple[Callable[..., Any], Any, Any]] = deque()
         self._arrived = threading.Semaphore(0)
 
-    def callFromThread(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Queue a call."""
-        self._calls.append((f, args, kwargs))
+        self._calls.append((callable, args, kwargs))
         self._arrived.release()
 
     def turn(self) -> None:
@@ -211,6 +211,10 @@ def run(directory: str, rows: int, synchronous: str) -> None:
                     f" {elapsed:8.2f}",
                     flush=True,
                 )
+    began = time.perf_counter()
+    reactor.until(store.recover(lambda chunk: None, lambda chunk, digests: None))
+    elapsed = time.perf_counter() - began
+    print(f"{synchronous:7}recovery of {rows} publications and subscriptions: {elapsed:.2f} s")
     reactor.until(store.stop())
 
 

@@ -49,10 +49,10 @@ class _Opened:
             raise explain(path, error) from error
         try:
             self._database = connect(path, synchronous, migrations)
+            self.statements = Statements(self._database)
         except BaseException:
             self._lock.release()
             raise
-        self.statements = Statements(self._database)
 
     def close(self, _: None) -> None:
         """Fold the write-ahead log into the file and give it up.

@@ -363,6 +363,17 @@ class StoreContract(_Base):
             seen, ["nothing True", "first True", "second True", "third True", "fourth True"]
         )
 
+    def test_callback_without_rows_behind_rows(self) -> None:
+        """Who waits without rows of his own comes after those whose rows were queued before."""
+        seen: list[str] = []
+        self.store.put_publication(publication(1))
+        self.store.when_durable(lambda durable: seen.append(f"rows {durable}"))
+        self.reactor.turn()
+        self.store.when_durable(lambda durable: seen.append(f"none {durable}"))
+        self.reactor.turn()
+        self.reactor.until(lambda: len(seen) == 2)
+        self.assertEqual(seen, ["rows True", "none True"])
+
     def test_queue_from_callback(self) -> None:
         """A callback may queue rows and wait again."""
         seen: list[bool] = []

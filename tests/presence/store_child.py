@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from itertools import count
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -33,17 +33,24 @@ def report(line: str) -> None:
 
 def write(reactor: Any, store: SqliteStore) -> None:
     """Change some rows in each turn: put n, refresh n - 50, remove n - 100."""
-    serial = count(1)
+    queued = reported = 0
+
+    def done(n: int, durable: bool) -> None:
+        nonlocal reported
+        if durable:
+            reported = n
+            report(f"{n}")
 
     def turn() -> None:
-        for _ in range(7):
-            n = next(serial)
+        nonlocal queued
+        for _ in range(7 if queued - reported < 500 else 0):
+            queued = n = queued + 1
             store.put_publication(publication(n, body=b"%d" % n * 200))
             store.put_subscription(subscription(n))
             store.touch_publication(n - 50, f"fresh{n}", float(n))
             store.remove_publication(n - 100)
             store.remove_subscription(n - 100)
-            store.when_durable(lambda durable, n=n: report(f"{n}") if durable else None)
+            store.when_durable(partial(done, n))
         reactor.callLater(0, turn)
 
     turn()
