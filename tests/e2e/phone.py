@@ -16,6 +16,11 @@ DOMAIN = "example.com"
 PIDF = "application/pidf+xml"
 _SPACE = "{urn:ietf:params:xml:ns:pidf}"
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+NOTED = 0.6
+"""Seconds after which the server has noted for sure what a watcher has acknowledged.
+
+It does so in 200 ms; a kill before that costs the watcher at most one NOTIFY it need not have.
+"""
 _ANSWER_SECONDS = 15.0
 _RESEND_SECONDS = 0.5
 _serial = itertools.count(1)
