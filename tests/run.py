@@ -46,7 +46,8 @@ def main() -> int:
 
     if not sys.flags.bytes_warning:  # start anew, strictly
         arguments = ["-W", "error", "-b", *sys.argv]
-        os.environ["PYTHONWARNINGS"] = "error"  # for processes that tests start, too
+        # for processes that tests start, too; the reactor keeps a file open to their end
+        os.environ["PYTHONWARNINGS"] = "error,ignore::ResourceWarning"
         if not options.random:
             os.environ["CI"] = "true"  # hypothesis then takes its profile "ci"
         os.execv(sys.executable, [sys.executable, *arguments])
