@@ -63,14 +63,14 @@ class Credentials:
 class TlsSettings:
     """How a TLS transport proves itself and whom it believes.
 
-    :ivar credentials: shown as server, and as client when asked.
+    :ivar credentials: shown as server, and as client when asked; None for a mere client.
     :ivar trust_roots: certificate authorities; None for those of the system.
     :ivar client_certificates: ``"none"``, ``"request"`` (verified if there is one) or
         ``"require"`` (TRN-23).
     :ivar ciphers: OpenSSL cipher list for TLS 1.2.
     """
 
-    credentials: Credentials
+    credentials: Credentials | None
     trust_roots: tuple[x509.Certificate, ...] | None = None
     client_certificates: Literal["none", "request", "require"] = "request"
     ciphers: str = CIPHERS
@@ -102,10 +102,11 @@ class TlsSettings:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_cipher_list(self.ciphers.encode("ascii"))
         mine = self.credentials
-        context.use_certificate(mine.certificate)
-        for certificate in mine.chain:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(mine.key)  # type: ignore[arg-type]
+        if mine is not None:
+            context.use_certificate(mine.certificate)
+            for certificate in mine.chain:
+                context.add_extra_chain_cert(certificate)
+            context.use_privatekey(mine.key)  # type: ignore[arg-type]
         if self.trust_roots is None:
             context.set_default_verify_paths()
         else:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from twisted.internet import error as network
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -390,6 +391,10 @@ class _Pipe:
             clock.callLater(0, self.finish, network.ConnectionAborted())
             if peer is not None:
                 clock.callLater(self._network.latency(), peer.finish, network.ConnectionLost())
+
+    def getHost(self) -> IPv4Address:
+        """Our address."""
+        return IPv4Address("TCP", *self.here)
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Tell ``producer`` when to pause."""

@@ -112,6 +112,14 @@ class StreamFlow(Protocol):
             self._sent_by = self._owner.sent_by_toward(self.remote[0])
         return self._sent_by
 
+    @property
+    def local(self) -> Address | None:
+        """Our own address of the connection, None before it stands."""
+        if not self._established:
+            return None
+        here = self._wire.getHost()
+        return (here.host, here.port)  # type: ignore[attr-defined]
+
     # -- sending
 
     def send(self, data: bytes) -> None:
