@@ -100,11 +100,12 @@ class TcpTransport(StreamTransport):
         """Set the options of a new connection."""
         wire = flow.transport
         # Under TLS, the TCP connection is one transport further down.
-        tcp = cast(ITCPTransport, getattr(wire, "transport", wire))
-        tcp.setTcpNoDelay(True)
-        tcp.setTcpKeepAlive(True)
+        tcp = getattr(wire, "transport", wire)
+        if ITCPTransport.providedBy(tcp):
+            tcp.setTcpNoDelay(True)
+            tcp.setTcpKeepAlive(True)
         if flow.outbound and ISystemHandle.providedBy(tcp):
-            set_dscp(cast(socket.socket, ISystemHandle(tcp).getHandle()), self._dscp)
+            set_dscp(cast(socket.socket, tcp.getHandle()), self._dscp)
         return None
 
     def server_factory(self) -> ServerFactory[Any]:
