@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from twisted.internet import error as network
+from twisted.internet.address import IPv4Address
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
