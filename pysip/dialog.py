@@ -55,19 +55,22 @@ class Dialog:
         """Whether a request with this CSeq number is newer than the last (DLG-07)."""
         return cseq > self.remote_cseq
 
-    def routing(self) -> tuple[str, tuple[str, ...]]:
-        """Request-URI and Route values of a request in this dialog (DLG-05)."""
+    def routing(self) -> tuple[str, tuple[str, ...], Uri]:
+        """Request-URI, Route values and next hop of a request in this dialog (DLG-05).
+
+        :raises ParseError: the route set or the remote target is malformed.
+        """
         if not self.route_set:
-            return self.remote_target, ()
+            return self.remote_target, (), parse_uri(self.remote_target)
         first = parse_name_addr(self.route_set[0]).uri
         uri = parse_uri(first)
         if isinstance(uri, SipUri) and uri.lr:
-            return self.remote_target, self.route_set
+            return self.remote_target, self.route_set, next_hop(self.remote_target, self.route_set)
         # A strict router: its URI stands in the Request-URI, less what is not allowed there.
         if isinstance(uri, SipUri):
             params = {k: v for k, v in uri.params.items() if k != "method"}
             first = str(attrs.evolve(uri, params=params, headers=""))
-        return first, (*self.route_set[1:], f"<{self.remote_target}>")
+        return first, (*self.route_set[1:], f"<{self.remote_target}>"), parse_uri(first)
 
 
 def next_hop(request_uri: str, routes: tuple[str, ...]) -> Uri:
@@ -81,8 +84,6 @@ def next_hop(request_uri: str, routes: tuple[str, ...]) -> Uri:
         return parse_uri(request_uri)
     hop = parse_uri(parse_name_addr(routes[0]).uri)
     if isinstance(hop, SipUri):
-        if not hop.lr:  # a strict router: it stands in the Request-URI already
-            return parse_uri(request_uri)
         if hop.scheme == "sip" and request_uri[:5].lower() == "sips:":
             return attrs.evolve(hop, scheme="sips")
     return hop

@@ -16,6 +16,7 @@ from pysip.errors import ParseError, SipError
 from pysip.header import parse_token_list
 from pysip.interfaces import ITransactionUser
 from pysip.message import encode_response
+from pysip.parse import check_fields
 from pysip.tokens import TokenSource
 from pysip.transaction.layer import TransactionLayer
 from pysip.uac import RequestSender
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from pysip.message import Request, Response
     from pysip.timers import TimerValues, TimerWheel
+    from pysip.uri import Uri
 
 KNOWN_METHODS = frozenset(
     (
@@ -202,6 +204,7 @@ class UserAgent:
         """Check a new request in the order of UAS-01 and hand it to its method."""
         to_tag = ""
         try:
+            check_fields(request)
             to_tag = request.to.tag or self.tokens.tag()
             identity = self.identities.identify(request, transaction.flow)
             serve = self._serve.get(request.method)
@@ -278,6 +281,7 @@ class UserAgent:
         *,
         route: Sequence[str] = (),
         credentials: ClientCredentials | None = None,
+        hop: Uri | None = None,
     ) -> Deferred[Response]:
         """Send a request and get its final response, whatever its status.
 
@@ -286,11 +290,12 @@ class UserAgent:
 
         :param request: with From (tag), To, Call-ID, CSeq, and Contact when it needs one.
         :param route: preloaded Route values (ROU-03, ROU-04).
+        :param hop: next hop, when it is neither the first Route nor the Request-URI.
         :returns: the final response; its CSeq tells the number that was answered.
             Fails with :class:`pysip.errors.RequestTimeout` or
             :class:`pysip.errors.TransportError`.
         """
-        return self.sender.send(request, route, credentials)
+        return self.sender.send(request, route, credentials, hop)
 
     def stop(self) -> list[Deferred[None]]:
         """Stop the transports and forget the transactions."""

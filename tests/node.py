@@ -67,6 +67,7 @@ class Peer:
         self.malformed_seen: list[Any] = []
         self.answer: Any = 200
         self._cseq = itertools.count(1)
+        self._branch = itertools.count(1)
 
     def request_received(self, request: Request, flow: Any) -> None:
         """Keep it and answer as told."""
@@ -125,7 +126,7 @@ class Peer:
         host, port = self.address
         fields: dict[str, str | int | None] = {
             "via": f"SIP/2.0/{self.protocol} {host}:{port}"
-            f";branch={branch or f'z9hG4bK{host}.{port}.{method}.{number}.{call_id}'};rport",
+            f";branch={branch or f'z9hG4bK{host}.{port}.{next(self._branch)}'};rport",
             "max-forwards": 70,
             "from": f"<{sender}>;tag={from_tag}",
             "to": f"<{to or uri}>" + (f";tag={to_tag}" if to_tag else ""),
@@ -182,10 +183,10 @@ class Node:
         identities: Any = None,
         tcp: bool = True,
         store: MemoryStore | None = None,
-        clock: Clock | None = None,
+        network: LoopNetwork | None = None,
     ) -> None:
-        self.clock = clock or Clock()
-        self.network = LoopNetwork(self.clock, seed)
+        self.network = network or LoopNetwork(Clock(), seed)
+        self.clock: Clock = self.network.clock  # type: ignore[assignment]
         self.wheel = TimerWheel(self.clock)
         self.domains = Domains([DOMAIN], {"192.0.2.1": DOMAIN})
         self.identities = identities or IdentityPolicy(
@@ -247,8 +248,9 @@ class Node:
 
     def restart(self) -> Node:
         """Another node on the same store and clock, as after the end of this process."""
+        self.done(self.store.stop())
         for deferred in self.ua.stop():
             self.done(deferred)
         self.wheel.stop()
         self.presence.stop()
-        return Node(store=self.store, clock=self.clock)
+        return Node(store=self.store, network=self.network)

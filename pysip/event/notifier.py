@@ -128,6 +128,7 @@ class Notifier:
         self._check_body(request, package)
         contact = self._ua.contact(served.flow, self._ua.tokens.tag(), request.uri)
         dialog = uas_dialog(request, served.to_tag, contact, served.flow.secure)
+        dialog.routing()  # an unusable route set is refused now, not at the NOTIFY
         now = self._clock.seconds()
         subscription = Subscription(
             self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from pysip.dialog import next_hop, single_contact
+from pysip.dialog import single_contact
 from pysip.errors import ParseError, RequestTimeout, SipError, TransportError
 from pysip.event.interfaces import Notification
 from pysip.event.outcome import DELIVERED, REDIRECT, REMOVE, notify_outcome
@@ -160,14 +160,11 @@ class NotifySender:
         self._send_located(subscription, data)
         return True
 
-    def _send_located(
-        self, subscription: Subscription, data: bytes, request_uri: str | None = None
-    ) -> None:
+    def _send_located(self, subscription: Subscription, data: bytes) -> None:
         """Send by the general way: DNS, several targets, or over TCP for its size."""
         request = cast("Request", parse_message(data))
-        if request_uri is not None:
-            request.uri = request_uri
-        self._ua.request(request).addCallbacks(
+        hop = subscription.dialog.routing()[2]
+        self._ua.request(request, hop=hop).addCallbacks(
             lambda response: self.answered(subscription, response.status, response),
             lambda failure: self._unanswered(subscription, failure),
         )
@@ -200,11 +197,8 @@ class NotifySender:
     def _build_head(self, subscription: Subscription) -> None:
         """Prebuild all of the NOTIFY that stays the same while the dialog does (NOT-01)."""
         dialog = subscription.dialog
-        uri, routes = dialog.routing()
-        try:
-            target = self._ua.sender.locator.immediate(next_hop(uri, routes))
-        except ParseError:
-            target = None
+        uri, routes, hop = dialog.routing()
+        target = self._ua.sender.locator.immediate(hop)
         via = "UDP invalid"
         if target is not None:
             flow = self._ua.sender.flow_for(target, 0)

@@ -115,10 +115,10 @@ class SubscriptionUsage:
         self._cseq += 1
         self._contact = contact = terms.contact()
         if dialog is None:
-            uri, route = terms.uri, terms.route
+            uri, route, hop = terms.uri, terms.route, None
             local, remote = terms.local_uri, f"<{terms.uri}>"
         else:
-            uri, route = dialog.routing()
+            uri, route, hop = dialog.routing()
             local = dialog.local_uri
             remote = f"{dialog.remote_uri};tag={dialog.remote_tag}"
             dialog.contact = contact
@@ -144,7 +144,7 @@ class SubscriptionUsage:
         self._notified = self._late = False
         ua.wheel.cancel(self._refresh_alarm)
         ua.wheel.after(ua.layer.values.transaction, self._timer_n)
-        sending = ua.request(request, route=route, credentials=terms.credentials)
+        sending = ua.request(request, route=route, hop=hop, credentials=terms.credentials)
         sending.addCallbacks(self._answered, self._unanswered).addErrback(self._bug)
 
     def _answered(self, response: Response) -> None:

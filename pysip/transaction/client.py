@@ -25,7 +25,17 @@ class ClientTransaction(Timed):
     so timer K has nothing to do.
     """
 
-    __slots__ = ("_data", "_deadline", "_flow", "_interval", "_layer", "_user", "branch", "method")
+    __slots__ = (
+        "_data",
+        "_deadline",
+        "_due",
+        "_flow",
+        "_interval",
+        "_layer",
+        "_user",
+        "branch",
+        "method",
+    )
 
     def __init__(
         self,
@@ -44,9 +54,11 @@ class ClientTransaction(Timed):
         self._flow = flow
         self._user: IClientTransactionUser | None = user
         values = layer.values
-        self._deadline = layer.clock.seconds() + values.transaction
+        now = layer.clock.seconds()
+        self._deadline = now + values.transaction
         # Timer E runs on unreliable transports only; timer F is the deadline.
         self._interval = 0.0 if flow.reliable else values.t1
+        self._due = now + self._interval  # kept apart, so that lateness does not add up
 
     @property
     def sent_by(self) -> str:
@@ -77,14 +89,15 @@ class ClientTransaction(Timed):
         user = self._user
         if user is None:
             return
-        remaining = self._deadline - self._layer.clock.seconds()
-        if remaining <= 1e-3:
+        now = self._layer.clock.seconds()
+        if now >= self._deadline - 1e-3:
             self._end()
             user.transaction_failed(self, 408)
             return
         self._interval = min(self._interval * 2, self._layer.values.t2)
+        self._due = min(self._due + self._interval, self._deadline)
         self._layer.retransmissions += 1
-        self._layer.wheel.after(min(self._interval, remaining), self)
+        self._layer.wheel.after(max(0.0, self._due - now), self)
         self._flow.send(self._data)
 
     def flow_failed(self, flow: IFlow, error: TransportError) -> None:
