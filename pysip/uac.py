@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pysip.auth.client import ClientCredentials
-    from pysip.interfaces import IClientTransaction, IFlow, ILocator
+    from pysip.interfaces import Address, IClientTransaction, IFlow, ILocator
     from pysip.message import Request, Response
     from pysip.tokens import TokenSource
     from pysip.uri import Uri
@@ -42,6 +42,13 @@ def retry_after(response: Response) -> int | None:
         return None
 
 
+_WITHOUT_TCP = 100_000
+"""Peers remembered to refuse TCP."""
+
+_RETRY_TCP = 600.0
+"""Seconds until TCP is tried again with such a peer."""
+
+
 class RequestSender:
     """Sends requests of a user agent to where RFC 3263 says.
 
@@ -58,6 +65,7 @@ class RequestSender:
         self.locator = locator
         self.tokens = tokens
         self.agent = agent
+        self._without_tcp: dict[Address, float] = {}
         # Which realm asked for credentials, by user name and domain of the Request-URI.
         self._realms: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -67,12 +75,32 @@ class RequestSender:
         A large request leaves UDP for TCP (TRN-05, TRN-07).
         """
         address = target.address
-        if target.protocol == "UDP" and target.sized and size > UNFRAGMENTED:
+        if (
+            size > UNFRAGMENTED
+            and target.protocol == "UDP"
+            and target.sized
+            and not self._refuses_tcp(address)
+        ):
             tcp = self.layer.transport("TCP", address[0])
             if tcp is not None:
                 return tcp.flow_to(address)
         transport = self.layer.transport(target.protocol, address[0])
         return transport.flow_to(address, target.name) if transport is not None else None
+
+    def _refuses_tcp(self, address: Address) -> bool:
+        until = self._without_tcp.get(address)
+        if until is None:
+            return False
+        if self.layer.clock.seconds() < until:
+            return True
+        del self._without_tcp[address]
+        return False
+
+    def note_tcp_refused(self, address: Address) -> None:
+        """Do not try TCP again for large requests to ``address``, for some minutes (TRN-07)."""
+        if len(self._without_tcp) >= _WITHOUT_TCP:
+            self._without_tcp.clear()
+        self._without_tcp[address] = self.layer.clock.seconds() + _RETRY_TCP
 
     def send(
         self,
