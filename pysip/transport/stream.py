@@ -71,6 +71,7 @@ class StreamFlow(Protocol):
     Meanwhile messages wait in its own, bounded queue: that is both the queue behind a
     connect and the measure of a slow reader.
 
+    :ivar local: our own address of the connection, None before it stands.
     :ivar outbound: we opened it.
     :ivar name: domain the peer has to prove (TLS), or "".
     :ivar aliases: what else it may be used for (TRN-20), keys of the transport's table.
@@ -85,6 +86,7 @@ class StreamFlow(Protocol):
         self.reliable = True
         self.secure = owner.secure
         self.remote = remote
+        self.local: Address | None = None
         self.names: frozenset[str] = frozenset()
         self.closed = False
         self.listeners: set[IFlowListener] = set()
@@ -111,14 +113,6 @@ class StreamFlow(Protocol):
         if not self._sent_by:
             self._sent_by = self._owner.sent_by_toward(self.remote[0])
         return self._sent_by
-
-    @property
-    def local(self) -> Address | None:
-        """Our own address of the connection, None before it stands."""
-        if not self._established:
-            return None
-        here = self._wire.getHost()
-        return (here.host, here.port)  # type: ignore[attr-defined]
 
     # -- sending
 
@@ -202,6 +196,8 @@ class StreamFlow(Protocol):
         """Messages may flow: send what has waited."""
         self._established = True
         self._early = set()
+        here = self._wire.getHost()
+        self.local = (here.host, here.port)  # type: ignore[attr-defined]
         self._owner.ready(self)
         self._wire.registerProducer(self, True)  # type: ignore[attr-defined]
         self.resumeProducing()

@@ -381,6 +381,24 @@ class StreamContract(TransportContract):
 
         return Deferred.fromCoroutine(go())
 
+    def test_local(self: Any) -> Deferred[None]:
+        """A flow knows its own address once the connection stands, and ever after."""
+
+        async def go() -> None:
+            a, b = await self.pair()
+            flow = a.flow_to(b.local)
+            self.assertIsNone(flow.local)
+            listener = Listener(flow)
+            flow.send(message("1"))
+            [(_, back)] = await self.received(b)
+            self.assertEqual((flow.local, back.local), (back.remote, b.local))
+            flow.close()
+            await self.until(lambda: listener.errors)
+            await self.settle()
+            self.assertEqual(flow.local, back.remote)
+
+        return Deferred.fromCoroutine(go())
+
     def test_close_sends_first(self: Any) -> Deferred[None]:
         """What was sent before ``close`` arrives."""
 
