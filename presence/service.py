@@ -376,7 +376,7 @@ class PresenceService(Service):
 
 
 def _watcher_policy(config: Config) -> OperatorWatcherPolicy:
-    domains = {name: config.default_decision(name) for name in config.domain}
+    domains = {name.lower(): config.default_decision(name) for name in config.domain}
     return OperatorWatcherPolicy(config.subscription.default_decision, domains)
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pysip.interfaces import Address, IClientTransaction, IFlow, ILocator
     from pysip.message import Request, Response
     from pysip.tokens import TokenSource
-    from pysip.uri import Uri
     from pysip.transaction.layer import TransactionLayer
+    from pysip.uri import Uri
 
 UNFRAGMENTED = 1300
 """Octets above which a request leaves UDP when the path MTU is unknown (TRN-05)."""
@@ -252,9 +252,10 @@ class _ClientRequest:
             return
         self._transaction = None
         target = self._target
-        if self._moved and target is not None:
+        if self._moved and status == 503 and target is not None:
             # TCP was only tried for the size of the request (TRN-06).
             self._moved = False
+            self._sender.note_tcp_refused(target.address)
             if self._attempt(Target(target.protocol, target.address, target.name, sized=False)):
                 return
         if target is not None and status == 503:
