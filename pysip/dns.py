@@ -148,7 +148,7 @@ class RecordCache:
         if failure.check(DNSServerError):
             return failure
         failure.trap(DomainError, AuthoritativeDomainError, UnicodeError)
-        message = getattr(failure.value, "message", None)
+        [message] = getattr(failure.value, "args", ())[:1] or [None]
         return _negative_time(getattr(message, "authority", ())), []
 
     def _failed(self, failure: Failure) -> tuple[float, None]:
