@@ -178,8 +178,8 @@ class Daemon:
         assert self._child is not None
         return self._child.pid
 
-    def start(self) -> Daemon:
-        """Start the server and wait until it answers OPTIONS."""
+    def launch(self) -> Daemon:
+        """Start the server and do not wait."""
         self._starts += 1
         with self._file("log").open("wb") as log, self._file("err").open("wb") as err:
             self._child = twistd(
@@ -190,9 +190,13 @@ class Daemon:
                 stdout=log,
                 stderr=err,
             )
-        log_text = self.await_log("ready: serving")
-        ports = [int(port) for port in re.findall(r"listening on \w+ \S+ port (\d+)", log_text)]
-        assert len(ports) == len(self.points), log_text
+        return self
+
+    def start(self) -> Daemon:
+        """Start the server and wait until it answers OPTIONS."""
+        log = self.launch().await_log("ready: serving")
+        ports = [int(port) for port in re.findall(r"listening on \w+ \S+ port (\d+)", log)]
+        assert len(ports) == len(self.points), log
         for point, port in zip(self.points.values(), ports, strict=True):
             point["port"] = port  # the same after a restart
         self.write()

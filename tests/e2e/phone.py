@@ -90,7 +90,9 @@ class Watch:
     """The client's side of a subscription.
 
     :ivar response: the answer to the last SUBSCRIBE.
-    :ivar acknowledged: what the watcher was told last and has answered 200: the notes.
+    :ivar target: Request-URI for the next one.
+    :ivar cseq: CSeq number of the last one.
+    :ivar last_cseq: CSeq number of the last NOTIFY.
     """
 
     def __init__(self, uri: str, call_id: str, tag: str) -> None:
@@ -102,7 +104,24 @@ class Watch:
         self.cseq = 0
         self.last_cseq = 0
         self.response: Message
-        self.acknowledged: list[str] | None = None
+
+    def fields(self) -> dict[str, str | int]:
+        """What :meth:`Phone.build` has to know for a SUBSCRIBE in this dialog."""
+        return {
+            "to": self.uri,
+            "call_id": self.call_id,
+            "tag": self.tag,
+            "to_tag": self.remote_tag,
+            "cseq": self.cseq,
+        }
+
+    def subscribed(self, response: Message) -> None:
+        """Take the answer to a SUBSCRIBE."""
+        self.response = response
+        self.cseq = response.cseq
+        if response.status in (200, 202):
+            self.remote_tag = parameter(response["to"], "tag")
+            self.target = response["contact"].partition("<")[2].partition(">")[0]
 
 
 class Phone:
@@ -117,6 +136,7 @@ class Phone:
         the request.
     :ivar contact: URI at which it wants its NOTIFYs; by default that of the wire.
     :ivar incoming: all requests that came, without retransmissions.
+    :ivar responses: final responses that nobody has taken yet, by branch.
     """
 
     def __init__(
@@ -132,7 +152,7 @@ class Phone:
         self.contact = f"sip:{user}@{host}:{port}{kind}"
         self.incoming: list[Message] = []
         self._notifies: defaultdict[str, deque[Message]] = defaultdict(deque)
-        self._responses: dict[str, Message] = {}
+        self.responses: dict[str, Message] = {}
         self._branches: set[str] = set()
         self._tag = f"f{next(_serial)}"
 
@@ -197,11 +217,12 @@ class Phone:
 
         :raises AssertionError: there is none.
         """
+        self.responses.pop(branch, None)
         self.wire.send(data)
         deadline = time.monotonic() + _ANSWER_SECONDS
         resend = time.monotonic() + _RESEND_SECONDS
         while (now := time.monotonic()) < deadline:
-            response = self._responses.pop(branch, None)
+            response = self.responses.pop(branch, None)
             if response is not None:
                 return response
             if self.wire.protocol == "UDP" and now >= resend:
@@ -217,13 +238,13 @@ class Phone:
             return None
         if message.status:
             if message.status >= 200:
-                self._responses[message.branch] = message
+                self.responses[message.branch] = message
             return message
-        status = self.answer(message) if callable(self.answer) else self.answer
         if message.branch not in self._branches:
             self._branches.add(message.branch)
             self.incoming.append(message)
             self._notifies[message["call-id"]].append(message)
+        status = self.answer(message) if callable(self.answer) else self.answer
         if status:
             self.reply(message, status)
         return message
@@ -271,20 +292,7 @@ class Phone:
     def resubscribe(self, watch: Watch, **fields: str | int | None) -> Message:
         """SUBSCRIBE in the dialog of ``watch``, or begin it."""
         watch.cseq += 1
-        watch.response = self.request(
-            "SUBSCRIBE",
-            watch.target,
-            to=watch.uri,
-            call_id=watch.call_id,
-            tag=watch.tag,
-            to_tag=watch.remote_tag,
-            cseq=watch.cseq,
-            **fields,
-        )
-        watch.cseq = watch.response.cseq
-        if watch.response.status in (200, 202):
-            watch.remote_tag = parameter(watch.response["to"], "tag")
-            watch.target = watch.response["contact"].partition("<")[2].partition(">")[0]
+        watch.subscribed(self.request("SUBSCRIBE", watch.target, **watch.fields(), **fields))
         return watch.response
 
     def notify(self, watch: Watch, timeout: float = 15.0) -> Message:
