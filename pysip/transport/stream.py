@@ -19,6 +19,7 @@ from pysip.errors import TransportError
 from pysip.interfaces import IFlow
 from pysip.message import Request, Response
 from pysip.parse import BadMessage, Ping, StreamFramer
+from pysip.transport.keepalive import KeepAlive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +106,7 @@ class StreamFlow(Protocol):
         self._queued = 0
         self._early: set[IFlowListener] = set()
         self._timer: IDelayedCall | None = None
+        self._keeper: KeepAlive | None = None
         self._error: TransportError | None = None
 
     @property
@@ -216,8 +218,10 @@ class StreamFlow(Protocol):
                 self._owner.deliver(item, self)
                 if item.fatal:  # TRN-09: where the next message begins is unknown
                     self.close(TransportError("framing is lost"))
+            elif self._keeper is not None and self._keeper.pong():
+                pass
             elif isinstance(item, Ping):
-                self._pong()
+                self.write_between(PONG)
             if self.closed:
                 return
         if not framer.pending:
@@ -228,12 +232,24 @@ class StreamFlow(Protocol):
             # The deadline was of a message that is complete now; another has begun.
             self._timer.reset(self._owner.settings.message_timeout)
 
-    def _pong(self) -> None:
-        """Answer a ping (TRN-12); while the peer reads nothing, one answer is enough."""
+    def write_between(self, line_ends: bytes) -> None:
+        """Write a ping or pong (TRN-12); while the peer reads nothing, one is enough."""
+        self.used = True
         if not self._paused:
-            self._wire.write(PONG)
-        elif not self._queue or self._queue[-1] is not PONG:
-            self._enqueue(PONG)
+            self._wire.write(line_ends)
+        elif self._established and (not self._queue or self._queue[-1] is not line_ends):
+            self._enqueue(line_ends)
+
+    def keep_alive(self, low: float = 95.0, high: float = 120.0) -> None:
+        """Ping the peer, which is known to answer, from now on (TRN-13).
+
+        :param low: least time between pings, seconds: 80 % of a Flow-Timer, if one was sent.
+        :param high: greatest time between pings: the Flow-Timer.
+        """
+        if self._keeper is not None:
+            self._keeper.stop()
+        if not self.closed:
+            self._keeper = KeepAlive(self, self._owner.clock, (low, high))
 
     def set_timer(self, seconds: float, cause: str) -> None:
         """Abort the connection with ``cause`` unless cancelled within ``seconds``."""
@@ -294,6 +310,8 @@ class StreamFlow(Protocol):
         self.closed = True
         self._error = error
         self._cancel_timer()
+        if self._keeper is not None:
+            self._keeper.stop()
         self._owner.forget(self)
         if self.listeners:
             self._owner.fail(self, error)

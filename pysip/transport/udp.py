@@ -172,7 +172,8 @@ class UdpTransport(Transport):
 
     def flow_to(self, address: Address, name: str = "") -> IFlow:
         """The flow to a numeric ``address``; ``name`` has no meaning over UDP."""
-        flow = self._flows.get(address)
+        known = self._flows
+        flow = known.get(address) or known.get((*address, 0, 0))
         if flow is not None:
             return flow
         host, port = canonical_host(address[0]), address[1]

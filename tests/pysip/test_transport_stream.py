@@ -238,6 +238,54 @@ class DeadlineTests(StreamTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class KeepAliveTests(StreamTestCase):
+    """TRN-13: pings of our own."""
+
+    def setUp(self) -> None:
+        """A connection that is kept alive."""
+        transport = self.streams()
+        self.flow = transport.flow_to(PEER)
+        assert isinstance(self.flow, StreamFlow)
+        self.wire = transport.establish(self.flow)
+        self.listener = Listener(self.flow)
+        self.flow.keep_alive()
+
+    def test_interval(self) -> None:
+        """TRN-13: a ping leaves after 95 to 120 s, and again after its pong."""
+        assert isinstance(self.flow, StreamFlow)
+        for turn in range(1, 4):
+            self.clock.advance(94.9)
+            self.assertEqual(self.wire.value(), b"\r\n\r\n" * (turn - 1))
+            for _ in range(251):
+                if self.wire.value() == b"\r\n\r\n" * turn:
+                    break
+                self.clock.advance(0.1)
+            self.assertEqual(self.wire.value(), b"\r\n\r\n" * turn)
+            self.flow.dataReceived(b"\r\n")
+        self.assertEqual(self.listener.errors, [])
+
+    def test_dead(self) -> None:
+        """TRN-13: without a pong within 10 s the flow is dead and its transactions fail."""
+        self.clock.pump([0.1] * 1301)
+        self.assertTrue(self.wire.disconnected)
+        self.assertEqual(self.listener.errors, ["no answer to a keep-alive ping"])
+
+    def test_closed(self) -> None:
+        """A closed connection is not pinged."""
+        assert isinstance(self.flow, StreamFlow)
+        self.lose(self.flow)
+        self.flow.keep_alive()
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_flow_timer(self) -> None:
+        """TRN-13: a Flow-Timer sets other bounds, in place of the first."""
+        assert isinstance(self.flow, StreamFlow)
+        self.flow.keep_alive(24.0, 30.0)
+        self.clock.pump([0.1] * 301)
+        self.assertEqual(self.wire.value(), b"\r\n\r\n")
+
+
 class QueueTests(StreamTestCase):
     """What waits for a connection or a slow reader."""
 
