@@ -266,13 +266,12 @@ class Crowd:
 
         What was acknowledged less than NOTED before the kill may not have been noted.
         """
-        before = {w.call_id: w.told for w in self._watching.values()}
+        known = {w: w.told for w in self._watching.values() if w.told_at < self.killed_at - NOTED}
         self.settle()
         for watching in self._watching.values():
             assert watching.heard <= 1, f"{watching.heard} NOTIFYs after the restart"
-            noted = watching.told_at < self.killed_at - NOTED or before[watching.call_id] is None
-            if watching.heard and noted:
-                assert watching.told != before[watching.call_id], "told what was known"
+            if watching.heard and known.get(watching) is not None:
+                assert watching.told != known[watching], "told what was known"
 
     def resolve(self) -> None:
         """After the restart: nothing acknowledged is missing; afterwards nothing is in doubt.
