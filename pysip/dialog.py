@@ -83,9 +83,8 @@ def next_hop(request_uri: str, routes: tuple[str, ...]) -> Uri:
     if not routes:
         return parse_uri(request_uri)
     hop = parse_uri(parse_name_addr(routes[0]).uri)
-    if isinstance(hop, SipUri):
-        if hop.scheme == "sip" and request_uri[:5].lower() == "sips:":
-            return attrs.evolve(hop, scheme="sips")
+    if isinstance(hop, SipUri) and hop.scheme == "sip" and request_uri[:5].lower() == "sips:":
+        return attrs.evolve(hop, scheme="sips")
     return hop
 
 

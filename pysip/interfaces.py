@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from pysip.errors import TransportError
+    from pysip.header import Via
     from pysip.message import Request, Response
     from pysip.parse import BadMessage
     from pysip.uri import Uri
@@ -131,10 +132,22 @@ class ILocator(Interface):
         """Do not offer ``target`` first for so long (DNS-07, UAC-08)."""
 
 
+class IResponseLocator(Interface):
+    """RFC 3263 section 5: a locator that knows other ways for responses."""
+
+    def response_targets(via: Via) -> Deferred[list[Target]]:
+        """Where else a response may go when its way back has failed (DNS-08).
+
+        :param via: the top Via of the request.
+        :raises pysip.errors.TransportError: (in the Deferred) the lookup itself failed.
+        """
+
+
 class IServerTransaction(Interface):
     """A received request, answered exactly once with a final response (RFC 3261 17.2)."""
 
     flow: IFlow = Attribute("Where the request came from.")
+    to_tag: str = Attribute("Tag of our responses, once chosen: a CANCEL is answered with it too.")
 
     def respond(data: bytes, status: int) -> None:
         """Send (and keep for retransmissions) the response ``data``.

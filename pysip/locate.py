@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from pysip.errors import TransportError
-from pysip.interfaces import ILocator, Target
+from pysip.interfaces import ILocator, IResponseLocator, Target
 from pysip.transport.base import DEFAULT_PORTS, canonical_host
 from pysip.uri import SimpleUri, SipUri, parse_uri
 
@@ -39,7 +39,7 @@ MAX_REMEMBERED = 4096
 """Numeric URIs and unreachable targets remembered."""
 
 
-@implementer(ILocator)
+@implementer(ILocator, IResponseLocator)
 class Locator:
     """RFC 3263, with a table of exceptions in front of it.
 

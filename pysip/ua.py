@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from pysip.errors import ParseError, SipError
 from pysip.header import parse_token_list
-from pysip.interfaces import ITransactionUser
+from pysip.interfaces import IResponseLocator, ITransactionUser
 from pysip.message import encode_response
 from pysip.parse import check_fields
 from pysip.tokens import TokenSource
@@ -158,6 +158,8 @@ class UserAgent:
             limit,
             admission,
         )
+        if IResponseLocator.providedBy(locator):
+            self.layer.alternatives = locator.response_targets
         self.sender = RequestSender(self.layer, locator, self.tokens, agent)
         self.supported: list[str] = ["gruu", "outbound"]
         self.accept: list[str] = []

@@ -19,11 +19,13 @@ from pysip.interfaces import IMessageReceiver
 from pysip.message import encode_response
 from pysip.timers import TimerValues
 from pysip.transaction.client import ClientTransaction
+from pysip.transaction.reroute import DatagramWatch
 from pysip.transaction.server import InviteServerTransaction, ServerTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from pysip.header import Via
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         IFlow,
         ITransactionUser,
         ITransport,
+        Target,
     )
     from pysip.message import Request, Response
     from pysip.parse import BadMessage
@@ -40,7 +43,14 @@ if TYPE_CHECKING:
 
 COOKIE = "z9hG4bK"
 
-_CANCELLABLE = ("INVITE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "OPTIONS", "REGISTER", "MESSAGE")
+_METHODS = (
+    *("INVITE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "OPTIONS", "REGISTER", "MESSAGE", "BYE"),
+    *("INFO", "PRACK", "REFER", "UPDATE"),
+)
+"""What a CANCEL may be about; it does not say (TXN-13)."""
+
+_COUNTED = frozenset((*_METHODS, "ACK", "CANCEL"))
+"""Methods that are counted by name; others are ``other``, for their number has no end."""
 
 
 @implementer(IMessageReceiver)
@@ -57,6 +67,8 @@ class TransactionLayer:
 
     :ivar clients: live client transactions by branch.
     :ivar servers: live server transactions by key.
+    :ivar alternatives: RFC 3263 section 5, None to give a response up whose way has failed.
+    :ivar undelivered: responses given up.
     """
 
     def __init__(
@@ -77,6 +89,9 @@ class TransactionLayer:
         self.requests: Counter[str] = Counter()
         self.responses: Counter[int] = Counter()
         self.retransmissions = 0
+        self.alternatives: Callable[[Via], Deferred[list[Target]]] | None = None
+        self.undelivered = 0
+        self.watch = DatagramWatch(self)
         self._merged: dict[str, str] = {}
         self._user = user
         self._secret = secret
@@ -119,9 +134,9 @@ class TransactionLayer:
                 known.retransmitted(flow)
                 return
             self._mark_source(request, via, flow)
-            self.requests[method] += 1
+            self.requests[method if method in _COUNTED else "other"] += 1
             if method == "CANCEL":
-                self._cancel(request, via, flow)
+                self._cancel(request, key, flow)
                 return
             to_tag = request.to.tag
             if len(self.servers) >= self._limit or self._admission is not None:
@@ -143,13 +158,15 @@ class TransactionLayer:
         if merge_key and self._merged.setdefault(merge_key, key) != key:
             # The same request by another path (UAS-03); the first one is being served.
             transaction.merge_key = ""
-            transaction.respond(encode_response(request, 482, to_tag=self._tag(request)), 482)
+            transaction.to_tag = tag = self._tag(request)
+            transaction.respond(encode_response(request, 482, to_tag=tag), 482)
             return
         self._user.request_received(transaction, request)
 
     def _refuse(self, request: Request, to_tag: str) -> int:
         if len(self.servers) >= self._limit:
-            return 10
+            # 10 to 30 s, the same for each repetition of the request (OVL-01, UAS-14)
+            return 10 + int(self._tag(request)[:4], 16) % 21
         if self._admission is None:
             return 0
         initial = not to_tag and request.first("sip-if-match") is None
@@ -170,11 +187,15 @@ class TransactionLayer:
             (request.uri, to_tag, request.from_.tag, request.call_id, sequence, top, method)
         )
 
-    def _cancel(self, request: Request, via: Via, flow: IFlow) -> None:
+    def _cancel(self, request: Request, key: str, flow: IFlow) -> None:
         """Answer a CANCEL; it never changes a non-INVITE transaction (TXN-13, SUB-23)."""
-        stem = f"{via.branch} {via.sent_by} "
-        status = 200 if any(stem + m in self.servers for m in _CANCELLABLE) else 481
-        self.respond_stateless(request, flow, status)
+        stem = key.removesuffix("CANCEL")
+        for method in _METHODS:
+            cancelled = self.servers.get(stem + method)
+            if cancelled is not None:
+                self.respond_stateless(request, flow, 200, to_tag=cancelled.to_tag)
+                return
+        self.respond_stateless(request, flow, 481)
 
     @staticmethod
     def _mark_source(request: Request, via: Via, flow: IFlow) -> None:
@@ -229,15 +250,15 @@ class TransactionLayer:
         status: int,
         reason: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        to_tag: str = "",
     ) -> None:
         """Answer without a transaction: the same request gets the same answer (UAS-14)."""
         if request.method == "ACK":
             return
         try:
             out = self.response_flow(request, flow)
-            data = encode_response(
-                request, status, reason, to_tag=self._tag(request), headers=tuple(headers)
-            )
+            tag = to_tag or self._tag(request)
+            data = encode_response(request, status, reason, to_tag=tag, headers=tuple(headers))
         except ParseError:
             return  # no readable Via: nowhere to answer (MSG-17)
         self.responses[status] += 1
@@ -308,6 +329,7 @@ class TransactionLayer:
             client.abandon()
         for server in list(self.servers.values()):
             self.forget_server(server)
+        self.watch.stop()
 
 
 def _same_address(one: str, other: str) -> bool:

@@ -9,6 +9,7 @@ from zope.interface import implementer
 from pysip.interfaces import IServerTransaction
 from pysip.message import encode_response
 from pysip.timers import Timed
+from pysip.transaction.reroute import Reroute
 
 if TYPE_CHECKING:
     from pysip.interfaces import IFlow
@@ -24,7 +25,17 @@ class ServerTransaction(Timed):
     final was; then only the octets for retransmissions are kept, until timer J.
     """
 
-    __slots__ = ("_answered", "_layer", "_out", "_request", "_response", "flow", "key", "merge_key")
+    __slots__ = (
+        "_answered",
+        "_layer",
+        "_out",
+        "_request",
+        "_response",
+        "flow",
+        "key",
+        "merge_key",
+        "to_tag",
+    )
 
     def __init__(
         self, layer: TransactionLayer, key: str, merge_key: str, request: Request, flow: IFlow
@@ -33,6 +44,7 @@ class ServerTransaction(Timed):
         self._layer = layer
         self.key = key
         self.merge_key = merge_key
+        self.to_tag = ""
         self._request: Request | None = request
         self.flow = flow
         self._out: IFlow | None = None
@@ -47,11 +59,10 @@ class ServerTransaction(Timed):
 
     def respond(self, data: bytes, status: int) -> None:
         """Send the response and keep it for retransmissions."""
-        if self._answered:
+        request = self._request
+        if self._answered or request is None:
             return
         layer = self._layer
-        if self._request is not None and (self._out is None or self._out.closed):
-            self._out = layer.response_flow(self._request, self.flow)
         self._response = data
         if status >= 200:
             self._answered = True
@@ -61,8 +72,20 @@ class ServerTransaction(Timed):
             else:
                 layer.wheel.after(layer.values.transaction, self)
         layer.count_response(status)
-        if self._out is not None:
-            self._out.send(data)
+        self._out = self._send(request, data)
+
+    def _send(self, request: Request, data: bytes) -> IFlow:
+        """Send a response to where it belongs, and see that it gets there (VIA-04, VIA-05)."""
+        layer, flow = self._layer, self.flow
+        out = layer.response_flow(request, flow)
+        if flow.reliable:
+            if out is not flow:
+                Reroute(layer, request.via, data).send(out)
+                return out
+        elif request.via.host != flow.remote[0]:
+            layer.watch.note(request.via, out, data)
+        out.send(data)
+        return out
 
     def retransmitted(self, flow: IFlow) -> None:
         """The request has come again."""
@@ -74,14 +97,15 @@ class ServerTransaction(Timed):
     def fire(self) -> None:
         """Time for a 100 (RFC 4320 4.1), to give up silently (4.2), or timer J."""
         if self._request is None or self._response:
+            self._answered = True  # too late for a final one (TXN-10)
+            self._request = None
             self._layer.forget_server(self)
             return
         # No final yet when the client's timer E reaches T2: keep it from hurrying.
         values = self._layer.values
         self._layer.wheel.after(values.transaction - values.provisional, self)
-        self._out = self._layer.response_flow(self._request, self.flow)
         self._response = encode_response(self._request, 100)
-        self._out.send(self._response)
+        self._out = self._send(self._request, self._response)
 
 
 class InviteServerTransaction(ServerTransaction):
@@ -99,19 +123,17 @@ class InviteServerTransaction(ServerTransaction):
 
     def respond(self, data: bytes, status: int) -> None:
         """Send a final response and start timers G and H."""
-        if self._answered:
+        request = self._request
+        if self._answered or request is None:
             return
         layer = self._layer
         self._answered = True
         self._response = data
-        if self._request is not None:
-            self._out = layer.response_flow(self._request, self.flow)
-            self._request = None
+        self._request = None
         layer.count_response(status)
         self._deadline = layer.clock.seconds() + layer.values.transaction
         layer.wheel.after(layer.values.transaction if self.flow.reliable else self._interval, self)
-        if self._out is not None:
-            self._out.send(data)
+        self._out = self._send(request, data)
 
     def acknowledged(self) -> None:
         """The ACK has come: absorb further ones for timer I."""
@@ -132,6 +154,7 @@ class InviteServerTransaction(ServerTransaction):
         layer = self._layer
         remaining = self._deadline - layer.clock.seconds()
         if self._acked or not self._answered or remaining <= 1e-3:
+            self._answered = True
             layer.forget_server(self)
             return
         self._interval = min(self._interval * 2, layer.values.t2)

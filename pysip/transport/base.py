@@ -248,4 +248,5 @@ def _split_advertised(text: str) -> tuple[str, int]:
         host, port = text, ""
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError("advertise: host, host:port or [IPv6]:port is expected")
-    return host, int(port or 0)
+    # a sent-by is compared without regard to case when a response comes back (VIA-06)
+    return host.lower(), int(port or 0)
