@@ -1,0 +1,231 @@
+"""``presencectl publish``: publish presence until stopped."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from presence.commands.failures import OK, USAGE, CommandError, refusal
+from presence.commands.options import Parsers, add_client_options, client_settings, presentity
+from presence.commands.session import GRACE, Output, run
+from presence.pidf.parse import DocumentError
+from presence.source import PresenceSource, SourceTerms, Status
+from pysip.errors import ParseError
+from pysip.event.interfaces import IPublisherDelegate
+from pysip.uri import OtherUri, parse_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from presence.client import PresenceClient
+    from pysip.message import Response
+
+
+def add_parser(parsers: Parsers) -> None:
+    """Describe the command."""
+    parser = parsers.add(
+        "publish",
+        "publish presence and keep it published until stopped",
+        """
+presencectl publish --user sip:alice@example.com --password-file alice.txt
+presencectl publish --status closed --note "back on Monday"
+presencectl publish --note "on the road" --contact tel:+4930123456
+presencectl publish --file alice.xml --once --expires 600
+presencectl publish --server 192.0.2.1 --transport tls --ca server.pem
+""",
+    )
+    parser.add_argument(
+        "uri", metavar="URI", nargs="?", help="the presentity to publish for (default: --user)"
+    )
+    parser.add_argument(
+        "--status", choices=("open", "closed"), help="can it be reached? (default: open)"
+    )
+    parser.add_argument("--note", metavar="TEXT", help="what to say about the person")
+    parser.add_argument(
+        "--contact", metavar="URI", help="where it can be reached (default: the presentity)"
+    )
+    parser.add_argument(
+        "--file", metavar="PIDF", help="publish this presence document; - reads standard input"
+    )
+    parser.add_argument(
+        "--expires", metavar="N", type=int, default=3600, help="lifetime in seconds (default 3600)"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="publish once and leave it to expire by itself"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="when stopped, leave the publication to expire"
+    )
+    add_client_options(parser)
+    parser.set_defaults(run=_run)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Publishing:
+    """What to publish, and for how long.
+
+    :ivar presentity: for whom.
+    :ivar status: what; used when there is no ``document``.
+    :ivar document: a presence document, or None.
+    :ivar expires: lifetime to ask for, seconds.
+    :ivar once: end after the first success.
+    :ivar keep: do not remove the publication at the end.
+    """
+
+    presentity: str
+    status: Status = attrs.field(factory=Status)
+    document: bytes | None = None
+    expires: int = 3600
+    once: bool = False
+    keep: bool = False
+
+
+@implementer(IPublisherDelegate)
+class PublishCommand:
+    """Publishes until it is interrupted.
+
+    :param wall: wall-clock seconds.
+    """
+
+    def __init__(
+        self,
+        what: Publishing,
+        output: Output,
+        errors: Output,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._what = what
+        self._output = output
+        self._errors = errors
+        self._wall = wall
+        self._client: PresenceClient | None = None
+        self._source: PresenceSource | None = None
+        self._over: Deferred[int] = Deferred()
+        self._up = False  # published, as far as the user was told
+
+    def run(self, client: PresenceClient) -> Deferred[int]:
+        """Publish; fires with the exit status when it is over."""
+        what = self._what
+        self._client = client
+        terms = SourceTerms(
+            presentity=what.presentity,
+            local_uri=client.local_uri,
+            expires=what.expires,
+            route=client.route,
+            credentials=client.credentials,
+        )
+        self._source = source = PresenceSource(client.publisher, terms, self, self._wall)
+        try:
+            if what.document is not None:
+                source.set_document(what.document)
+            else:
+                source.set_status(what.status)
+        except DocumentError as error:
+            return self._fail(CommandError(f"the presence document: {error.reason}", USAGE))
+        except ValueError:
+            message = "--note and --contact: control characters cannot be published"
+            return self._fail(CommandError(message, USAGE))
+        return self._over
+
+    def interrupt(self) -> None:
+        """Remove the publication unless it is to be kept (SRC-05), and end."""
+        source, client = self._source, self._client
+        if self._over.called or source is None or client is None:
+            return
+        if self._what.keep or self._what.once:
+            self._over.callback(OK)
+            return
+        removal = source.stop()
+        removal.addTimeout(GRACE, client.ua.clock)
+        removal.addBoth(self._removed)
+
+    def _removed(self, result: object) -> None:
+        if self._over.called:
+            return
+        if result is None and self._up:
+            self._output.line(f"removed the publication for {self._what.presentity}")
+        elif result is not None:
+            self._errors.line("presencectl: no answer to the removal; the publication will expire")
+        self._over.callback(OK)
+
+    def _fail(self, error: CommandError) -> Deferred[int]:
+        if not self._over.called:
+            self._over.errback(error)
+        return self._over
+
+    def published(self, lifetime: int) -> None:
+        """The state is published; tell so once."""
+        if self._over.called:
+            return
+        if self._what.once:
+            self._output.line(f"published {self._what.presentity} for {lifetime} s")
+            self._over.callback(OK)
+        elif not self._up:
+            self._output.line(
+                f"published {self._what.presentity} for {lifetime} s, refreshed until Ctrl-C"
+            )
+        self._up = True
+
+    def publication_failed(self, response: Response | None, retry_after: float | None) -> None:
+        """Tell what went wrong; end unless it will be tried again."""
+        client = self._client
+        if client is None or self._over.called:
+            return
+        error = refusal(
+            response,
+            f"publishing for {self._what.presentity}",
+            client.settings.aor,
+            client.credentials is not None,
+        )
+        if retry_after is None or self._what.once:
+            self._fail(error)
+            return
+        self._up = False
+        self._errors.line(f"presencectl: {error}; trying again in {retry_after:.0f} s")
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = client_settings(options)
+    own = settings.aor
+    if options.file and (options.status or options.note or options.contact):
+        raise CommandError("--file says all; leave --status, --note and --contact out", USAGE)
+    if not 0 < options.expires < 2**32:
+        raise CommandError("--expires: a positive number of seconds is needed", USAGE)
+    what = Publishing(
+        presentity=presentity(options.uri, "", settings.user.host) if options.uri else own,
+        status=Status(
+            basic=options.status or "open",
+            note=options.note or "",
+            contact=_contact(options.contact or ""),
+        ),
+        document=_read(options.file) if options.file else None,
+        expires=options.expires,
+        once=options.once,
+        keep=options.keep,
+    )
+    command = PublishCommand(what, Output(sys.stdout), Output(sys.stderr))
+    return run(settings, command, debug=options.debug)
+
+
+def _contact(text: str) -> str:
+    if text:
+        try:
+            if isinstance(parse_uri(text), OtherUri) and ":" not in text:
+                raise ParseError("no scheme")
+        except ParseError as error:
+            raise CommandError(f"--contact {text}: not a URI ({error})", USAGE) from None
+    return text
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CommandError(f"--file {file}: {error.strerror}", USAGE) from None
