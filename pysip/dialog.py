@@ -88,6 +88,19 @@ def next_hop(request_uri: str, routes: tuple[str, ...]) -> Uri:
     return hop
 
 
+def wants_sips(request: Request) -> bool:
+    """Whether our Contact in the 2xx to ``request`` must be a sips URI (DLG-14).
+
+    :raises ParseError: its Record-Route or Contact is malformed.
+    """
+    if request.uri[:5].lower() == "sips:":
+        return True
+    routes = request.values("record-route")
+    if routes:
+        return parse_name_addr(routes[0]).uri[:5].lower() == "sips:"
+    return any(contact.uri[:5].lower() == "sips:" for contact in request.contacts)
+
+
 def single_contact(message: Message) -> str:
     """The URI of the one Contact of a dialog-forming request (DLG-12).
 

@@ -148,6 +148,7 @@ class IServerTransaction(Interface):
 
     flow: IFlow = Attribute("Where the request came from.")
     to_tag: str = Attribute("Tag of our responses, once chosen: a CANCEL is answered with it too.")
+    merged: bool = Attribute("The same request is being served already, by another path (UAS-03).")
 
     def respond(data: bytes, status: int) -> None:
         """Send (and keep for retransmissions) the response ``data``.
@@ -189,12 +190,14 @@ class Identity:
     :ivar display_name: display name that came with the proven identity, or "".
     :ivar anonymous: the sender asked a trusted peer for privacy (IMS-04, IMS-06).
     :ivar source: ``"asserted"``, ``"digest"`` or ``"none"`` (lab mode of AUT-01).
+    :ivar info: Authentication-Info for the 2xx to this request (AUT-10), or "".
     """
 
     uris: tuple[str, ...]
     display_name: str = ""
     anonymous: bool = False
     source: str = "none"
+    info: str = ""
 
     @property
     def uri(self) -> str:

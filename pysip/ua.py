@@ -6,12 +6,15 @@ and :meth:`ServerRequest.refuse` only.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from pysip.auth.charging import charging_vector, with_term_ioi
+from pysip.auth.privacy import strip_private
 from pysip.errors import ParseError, SipError
 from pysip.header import parse_token_list
 from pysip.interfaces import IResponseLocator, ITransactionUser
@@ -91,6 +94,10 @@ class ServerRequest:
         :param reason: None for the standard phrase.
         :param headers: further header fields as (name, value).
         """
+        if self.identity.info and status < 300 and not body:
+            headers = (*headers, ("Authentication-Info", self.identity.info))
+        if self.ua.network:
+            headers = (*headers, *self.ua.charging_fields(self.request, self.identity))
         self._transaction.respond(
             encode_response(
                 self.request,
@@ -128,6 +135,9 @@ class UserAgent:
     :ivar events: event packages for Allow-Events (UAS-17).
     :ivar network: own network name for ``term-ioi`` and ``orig-ioi``, "" for none.
     :ivar draining: shutting down: requests that would make state get 503 (OVL-05).
+    :ivar find: raises SipError when a request is for nothing that is here: 404 for the
+        Request-URI, 481 for the dialog (UAS-01 steps 5 and 6).  Asked where the check of the
+        method itself would come too late.
     """
 
     _log = Logger()
@@ -149,24 +159,26 @@ class UserAgent:
         self.wheel = wheel
         self.tokens = tokens or TokenSource()
         self.identities = identities
+        self._secret = self.tokens.random(32).encode()
         self.layer = TransactionLayer(
             clock,
             wheel,
             self,
-            self.tokens.random(32).encode(),
+            self._secret,
             values,
             limit,
             admission,
         )
         if IResponseLocator.providedBy(locator):
             self.layer.alternatives = locator.response_targets
-        self.sender = RequestSender(self.layer, locator, self.tokens, agent)
+        self.sender = RequestSender(self.layer, locator, self.tokens, agent, self._prepare)
         self.supported: list[str] = ["gruu", "outbound"]
         self.accept: list[str] = []
         self.accept_encoding: list[str] = ["identity", "gzip", "deflate"]
         self.events: list[str] = []
         self.network = ""
         self.draining = False
+        self.find: Callable[[Request], object] = _anything
         self._serve: dict[str, Serve] = {"OPTIONS": self._options}
         self._transports: list[ITransport] = []
 
@@ -187,15 +199,15 @@ class UserAgent:
         """Value of Allow (UAS-02)."""
         return ", ".join((*self._serve, "CANCEL", "ACK"))
 
-    def contact(self, flow: IFlow, user: str, request_uri: str = "") -> str:
+    def contact(self, flow: IFlow, user: str, sips: bool = False) -> str:
         """Our Contact value for a dialog reached over ``flow``: a GRUU (DLG-11, DLG-15).
 
         :param user: opaque token.
-        :param request_uri: of the request that makes the dialog; sips asks for a sips
-            Contact (DLG-14).
+        :param sips: make it a sips URI, see :func:`pysip.dialog.wants_sips` (DLG-14).
         """
-        if request_uri[:5].lower() == "sips:":
-            return f"<sips:{user}@{flow.sent_by};gr>"
+        if sips:
+            secure = None if flow.secure else self.layer.transport("TLS", flow.remote[0])
+            return f"<sips:{user}@{secure.sent_by if secure else flow.sent_by};gr>"
         # transport=tls is deprecated, yet without it a sip URI could not name the TLS port.
         transport = "" if flow.protocol == "UDP" else f";transport={flow.protocol.lower()}"
         return f"<sip:{user}@{flow.sent_by}{transport};gr>"
@@ -204,42 +216,61 @@ class UserAgent:
 
     def request_received(self, transaction: IServerTransaction, request: Request) -> None:
         """Check a new request in the order of UAS-01 and hand it to its method."""
-        to_tag = ""
+        to_tag = self.tokens.tag()  # for a To without one
+        identity = None
         try:
             check_fields(request)
-            to_tag = request.to.tag or self.tokens.tag()
+            to_tag = transaction.to_tag = request.to.tag or to_tag
+            if self.draining and not request.to.tag:
+                raise SipError(503, "Service Unavailable: shutting down", (("Retry-After", "10"),))
             identity = self.identities.identify(request, transaction.flow)
             serve = self._serve.get(request.method)
             if serve is None:
                 status = 405 if request.method in KNOWN_METHODS else 501
                 raise SipError(status, None, (("Allow", self.allow),))
             self._check_uri(request, transaction.flow)
+            if transaction.merged:
+                self.find(request)
+                raise SipError(482, "Loop Detected: merged request")
             if "require" in request.headers:
+                self.find(request)
                 self._check_require(request)
-            served = ServerRequest(self, transaction, request, identity, to_tag)
-            if self.draining and not request.to.tag:
-                raise SipError(503, "Service Unavailable: shutting down", (("Retry-After", "10"),))
-            serve(served)
+            serve(ServerRequest(self, transaction, request, identity, to_tag))
         except SipError as error:
-            self._refuse(transaction, request, to_tag, error)
+            self._refuse(transaction, request, to_tag, error, identity)
         except ParseError as error:
-            self._refuse(transaction, request, to_tag, SipError(400, f"Bad Request: {error}"))
+            refusal = SipError(400, f"Bad Request: {error}")
+            self._refuse(transaction, request, to_tag, refusal, identity)
         except Exception:
             # A bug; the request is answered and the server goes on.
             self._log.failure("serving {method} failed", method=request.method)
-            self._refuse(transaction, request, to_tag, SipError(500))
+            self._refuse(transaction, request, to_tag, SipError(500), identity)
 
-    @staticmethod
     def _refuse(
-        transaction: IServerTransaction, request: Request, to_tag: str, error: SipError
+        self,
+        transaction: IServerTransaction,
+        request: Request,
+        to_tag: str,
+        error: SipError,
+        identity: Identity | None,
     ) -> None:
+        headers = error.headers
+        if self.network and identity is not None:
+            headers += self.charging_fields(request, identity)
         try:
             data = encode_response(
-                request, error.status, error.reason, to_tag=to_tag, headers=error.headers
+                request, error.status, error.reason, to_tag=to_tag, headers=headers
             )
         except ParseError:
             return
         transaction.respond(data, error.status)
+
+    def charging_fields(self, request: Request, identity: Identity) -> tuple[tuple[str, str], ...]:
+        """The P-Charging-Vector of the response to a request of a trusted peer (IMS-13)."""
+        vector = request.headers.get("p-charging-vector")
+        if vector is None or identity.source != "asserted" or not self.network:
+            return ()
+        return (("P-Charging-Vector", with_term_ioi(vector[0], self.network)),)
 
     @staticmethod
     def _check_uri(request: Request, flow: IFlow) -> None:
@@ -273,6 +304,7 @@ class UserAgent:
         return fields
 
     def _options(self, served: ServerRequest) -> None:
+        self.find(served.request)
         served.respond(200, headers=self.capabilities())
 
     # -- sending ------------------------------------------------------------------------
@@ -299,7 +331,23 @@ class UserAgent:
         """
         return self.sender.send(request, route, credentials, hop)
 
+    def _prepare(self, request: Request, flow: IFlow) -> None:
+        """Make a request fit for the peer that it is about to go to (IMS-09, IMS-12)."""
+        if not self.identities.trusted(flow):
+            strip_private(request)
+        elif self.network and "p-charging-vector" not in request.headers:
+            request.set("P-Charging-Vector", self.charging_vector(request.call_id))
+
+    def charging_vector(self, call_id: str) -> str:
+        """A P-Charging-Vector for requests that we originate: one for each Call-ID (IMS-12)."""
+        icid = hmac.digest(self._secret, call_id.encode("utf-8", "surrogateescape"), "sha256")
+        return charging_vector(icid.hex()[:32], self.network)
+
     def stop(self) -> list[Deferred[None]]:
         """Stop the transports and forget the transactions."""
         self.layer.stop()
         return [transport.stop() for transport in self._transports]
+
+
+def _anything(request: Request) -> None:
+    """Find something for every request."""

@@ -15,7 +15,7 @@ from pysip.header import parse_credentials, parse_retry_after
 from pysip.interfaces import IClientTransactionUser, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pysip.auth.client import ClientCredentials
     from pysip.interfaces import Address, IClientTransaction, IFlow, ILocator
@@ -56,15 +56,22 @@ class RequestSender:
     :param locator: RFC 3263.
     :param tokens: branches.
     :param agent: value of User-Agent, or "".
+    :param prepare: makes a request fit for the peer of a flow, just before it is sent.
     """
 
     def __init__(
-        self, layer: TransactionLayer, locator: ILocator, tokens: TokenSource, agent: str
+        self,
+        layer: TransactionLayer,
+        locator: ILocator,
+        tokens: TokenSource,
+        agent: str,
+        prepare: Callable[[Request, IFlow], None],
     ) -> None:
         self.layer = layer
         self.locator = locator
         self.tokens = tokens
         self.agent = agent
+        self.prepare = prepare
         self._without_tcp: dict[Address, float] = {}
         # Which realm asked for credentials, by user name and domain of the Request-URI.
         self._realms: dict[tuple[str, str], tuple[str, str]] = {}
@@ -219,6 +226,7 @@ class _ClientRequest:
         if flow is None:
             return False
         self._moved = flow.protocol != target.protocol
+        self._sender.prepare(request, flow)
         request.prepend("Via", f"SIP/2.0/{flow.protocol} {flow.sent_by};branch={branch};rport")
         self._provisional = False
         self._transaction = self._sender.layer.request(

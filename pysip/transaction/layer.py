@@ -156,11 +156,9 @@ class TransactionLayer:
         transaction = kind(self, key, merge_key, request, flow)
         self.servers[key] = transaction
         if merge_key and self._merged.setdefault(merge_key, key) != key:
-            # The same request by another path (UAS-03); the first one is being served.
+            # The same request by another path (UAS-03); the first one keeps the key.
             transaction.merge_key = ""
-            transaction.to_tag = tag = self._tag(request)
-            transaction.respond(encode_response(request, 482, to_tag=tag), 482)
-            return
+            transaction.merged = True
         self._user.request_received(transaction, request)
 
     def _refuse(self, request: Request, to_tag: str) -> int:

@@ -34,6 +34,7 @@ class ServerTransaction(Timed):
         "flow",
         "key",
         "merge_key",
+        "merged",
         "to_tag",
     )
 
@@ -44,6 +45,7 @@ class ServerTransaction(Timed):
         self._layer = layer
         self.key = key
         self.merge_key = merge_key
+        self.merged = False
         self.to_tag = ""
         self._request: Request | None = request
         self.flow = flow
