@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -11,6 +14,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 T = TypeVar("T")
+
+_ROUNDING = 1e-6
+"""Seconds that sums of floating point numbers may be wrong by."""
 
 
 class TokenBucket:
@@ -30,7 +36,8 @@ class TokenBucket:
         """Seconds until there is a token; 0 when there is one now."""
         if not self.rate:
             return 0.0
-        return max(0.0, self._full_at + 1 / self.rate - now - self._burst)
+        wait = self._full_at + 1 / self.rate - now - self._burst
+        return wait if wait > _ROUNDING else 0.0
 
     def spend(self, now: float) -> None:
         """Take a token, whether there is one or not."""
@@ -76,8 +83,10 @@ class Buckets:
 
     def _prune(self, now: float) -> None:
         self._buckets = {k: b for k, b in self._buckets.items() if not b.idle(now)}
-        while len(self._buckets) >= self._limit:
-            self._buckets.pop(next(iter(self._buckets)))
+        excess = len(self._buckets) - self._limit * 9 // 10
+        # Enough at once that this pass over everything is not made for each new key.
+        for key in list(islice(self._buckets, max(0, excess))):
+            del self._buckets[key]
 
 
 class _Round(Generic[T]):
@@ -100,6 +109,8 @@ class Pacer(Generic[T]):
     :param bucket: the global rate.
     :param burst: most subscriptions visited in one reactor turn.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -165,7 +176,13 @@ class Pacer(Generic[T]):
                     del self._keys[this.key]
                 continue
             budget -= 1
-            if self._visit(member) and bucket is not None:
+            try:
+                sent = self._visit(member)
+            except Exception:
+                # A bug in one must not keep the others waiting for ever.
+                self._log.failure("telling a subscription of a change failed")
+                sent = False
+            if sent and bucket is not None:
                 bucket.spend(self._clock.seconds())
             if len(rounds) > 1:
                 rounds.rotate(-1)
