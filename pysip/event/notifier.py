@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import attrs
 import msgspec
 from twisted.logger import Logger
 
-from pysip.dialog import single_contact, uas_dialog
+from pysip.dialog import single_contact, uas_dialog, wants_sips
 from pysip.errors import SipError
 from pysip.event.notify import NotifySender
 from pysip.event.subscription import CSEQ_BLOCK, FORCED, Subscription
 from pysip.event.table import SubscriptionTable
 from pysip.event.throttle import Pacer, TokenBucket
 from pysip.mime import disposition_optional
+from pysip.timers import Alarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from pysip.ua import ServerRequest, UserAgent
 
 _TIMEOUT = "terminated;reason=timeout"
+_ERASE_AGAIN = 1.0
+"""Seconds until the removal of a subscription is tried again in the store."""
 
 
 class Notifier:
@@ -106,6 +110,7 @@ class Notifier:
         event = request.event
         package = self._packages.get(event.package) if event is not None else None
         if event is None or package is None:
+            self.find(request)
             raise SipError(489, None, (("Allow-Events", ", ".join(self._ua.events)),))
         if self._store.failed:
             raise SipError(503, None, (("Retry-After", "10"),))
@@ -114,19 +119,39 @@ class Notifier:
         else:
             self._serve_initial(served, package, event)
 
+    def find(self, request: Request) -> None:
+        """See that a request is for a resource or a dialog that is here (UAS-01 steps 5, 6).
+
+        :raises SipError: 404 or 481.
+        """
+        if request.to.tag:
+            self._find_dialog(request)
+            return
+        for package in self._packages.values():
+            package.resolve(request)
+            return
+
+    def _find_dialog(self, request: Request) -> Subscription:
+        found = self._table.dialogs.get((request.call_id, request.to.tag, request.from_.tag))
+        if found is None:
+            raise SipError(481)
+        return found
+
     def _serve_initial(
         self, served: ServerRequest, package: IEventPackage, event: EventType
     ) -> None:
         request = served.request
         watcher = served.identity
+        if watcher.info:
+            watcher = attrs.evolve(watcher, info="")  # of this request only
         resource = package.resolve(request)
         state = package.authorize(resource, watcher)
         if state == "rejected":
-            raise SipError(403)
+            raise SipError(403, None, (("Warning", '399 presence "not authorized to watch"'),))
         expires = self._granted(request, package)
         content_type = package.choose_type(request.headers.get("accept"))
         self._check_body(request, package)
-        contact = self._ua.contact(served.flow, self._ua.tokens.tag(), request.uri)
+        contact = self._ua.contact(served.flow, self._ua.tokens.tag(), wants_sips(request))
         dialog = uas_dialog(request, served.to_tag, contact, served.flow.secure)
         dialog.routing()  # an unusable route set is refused now, not at the NOTIFY
         now = self._clock.seconds()
@@ -156,9 +181,8 @@ class Notifier:
         instance = request.contacts[0].params.get("+sip.instance") or ""
         # A device that comes again takes the place of its older subscription, which nobody
         # listens to any more.
-        for older in self._table.same_device(subscription, instance):
-            self._remove(older)
-        self._table.check_limits(subscription, self.policy)
+        replaced = self._table.same_device(subscription, instance)
+        self._table.check_limits(subscription, self.policy, len(replaced))
         self._last_id += 1
         subscription.instance = instance
         subscription.cseq_limit = CSEQ_BLOCK
@@ -170,19 +194,20 @@ class Notifier:
                 self._leave(subscription)
                 served.refuse(SipError(500, "Server Internal Error: storage"))
                 return
+            for older in replaced:
+                self._remove(older)
             self._answer(served, subscription, expires)
             subscription.ready = True
-            package.subscribed(subscription)
-            self.sender.owe(subscription, FORCED)
+            if self._table.holds(subscription):  # else its end is under way
+                package.subscribed(subscription)
+                self.sender.owe(subscription, FORCED)
 
         self._store.when_durable(durable)
 
     def _serve_in_dialog(self, served: ServerRequest, package: IEventPackage, event: str) -> None:
         """A refresh, an un-SUBSCRIBE, or something foreign in the dialog (SUB-10 to SUB-13)."""
         request = served.request
-        subscription = self._table.dialogs.get((request.call_id, request.to.tag, request.from_.tag))
-        if subscription is None:
-            raise SipError(481)
+        subscription = self._find_dialog(request)
         if subscription.event != event:
             raise SipError(403, "Forbidden: dialog sharing not supported")
         if served.identity.uri != subscription.watcher.uri:
@@ -209,7 +234,6 @@ class Notifier:
             dialog.remote_target = target
             subscription.reset_head()
         subscription.content_type = content_type
-        state = package.authorize(subscription.resource, subscription.watcher)
         if not expires:
             self._leave(subscription)
             self._store.remove_subscription(subscription.id)
@@ -219,29 +243,44 @@ class Notifier:
             self._store.put_subscription(subscription.record(self._wall(), now))
 
         def durable(stored: bool) -> None:
-            if not stored:
-                (
-                    subscription.deadline,
-                    subscription.content_type,
-                    dialog.remote_cseq,
-                    dialog.remote_target,
-                ) = before
-                subscription.reset_head()
-                if not expires:
-                    self._enter(subscription)
-                else:
-                    self._rearm(subscription)
-                served.refuse(SipError(500, "Server Internal Error: storage"))
+            if stored:
+                self._refreshed(served, subscription, expires)
                 return
-            self._answer(served, subscription, expires)
+            (
+                subscription.deadline,
+                subscription.content_type,
+                dialog.remote_cseq,
+                dialog.remote_target,
+            ) = before
+            subscription.reset_head()
             if not expires:
-                package.unsubscribed(subscription)
-                self._finish(subscription, _TIMEOUT)
-                return
-            self._decided(subscription, state)
-            self.sender.owe(subscription, FORCED)
+                self._enter(subscription)
+                self.changed(package.name, subscription.resource)  # what it missed meanwhile
+            elif self._table.holds(subscription):
+                self._rearm(subscription)
+            served.refuse(SipError(500, "Server Internal Error: storage"))
 
         self._store.when_durable(durable)
+
+    def _refreshed(self, served: ServerRequest, subscription: Subscription, expires: int) -> None:
+        """A refresh or un-SUBSCRIBE is durable: answer, and send the NOTIFY (SUB-08, SUB-10)."""
+        package = self._packages[subscription.package]
+        state = package.authorize(subscription.resource, subscription.watcher)
+        if not expires:
+            subscription.state = "terminated" if state == "rejected" else state
+            self._answer(served, subscription, 0)
+            package.unsubscribed(subscription)
+            self._finish(subscription, _TIMEOUT)
+        elif not self._table.holds(subscription):
+            served.refuse(SipError(481))  # it has ended meanwhile
+        elif state == "rejected":
+            self._answer(served, subscription, expires)
+            self.terminate(subscription, "rejected")
+        else:
+            if state != subscription.state:
+                self._set_state(subscription, state)
+            self._answer(served, subscription, expires)
+            self.sender.owe(subscription, FORCED)
 
     def _granted(self, request: Request, package: IEventPackage) -> int:
         """The lifetime to grant in seconds (SUB-04 to SUB-06)."""
@@ -287,6 +326,8 @@ class Notifier:
         asserted = self.policy.own_uri or subscription.resource
         fields = [("P-Asserted-Identity", f"<{asserted}>")]
         vector = request.first("p-charging-vector")
+        if vector is None and self._ua.network:
+            vector = self._ua.charging_vector(subscription.dialog.call_id)
         if vector is not None:
             fields.append(("P-Charging-Vector", vector))
         subscription.fields = tuple(fields)
@@ -333,8 +374,14 @@ class Notifier:
             state += f";retry-after={retry_after}"
         if reason != "timeout":
             subscription.state = "terminated"  # no body for who may not see (NOT-07)
+
+        def durable(stored: bool) -> None:
+            if not stored:
+                self._erase_later(subscription.id)
+            self._finish(subscription, state)
+
         # Only after the removal is durable, so that no NOTIFY can follow the last one.
-        self._store.when_durable(lambda _: self._finish(subscription, state))
+        self._store.when_durable(durable)
 
     def _finish(self, subscription: Subscription, state: str) -> None:
         subscription.ending = state
@@ -343,8 +390,17 @@ class Notifier:
     def _remove(self, subscription: Subscription) -> None:
         """Forget a subscription whose watcher is gone, without further NOTIFY (NOT-10)."""
         if self._leave(subscription):
-            self._store.remove_subscription(subscription.id)
+            subscription.state = "terminated"
+            self._erase(subscription.id)
             self._packages[subscription.package].unsubscribed(subscription)
+
+    def _erase(self, id: int) -> None:
+        """Remove a subscription from the store, or a restart would bring it back."""
+        self._store.remove_subscription(id)
+        self._store.when_durable(lambda stored: None if stored else self._erase_later(id))
+
+    def _erase_later(self, id: int) -> None:
+        self._ua.wheel.after(_ERASE_AGAIN, Alarm(lambda: self._erase(id)))
 
     # -- NOTIFY -------------------------------------------------------------------------
 
@@ -372,10 +428,13 @@ class Notifier:
         if state == "rejected":
             self.terminate(subscription, "rejected")
             return
+        self._set_state(subscription, state)
+        self.sender.owe(subscription, FORCED)
+
+    def _set_state(self, subscription: Subscription, state: str) -> None:
         self._table.set_state(subscription, state)
         self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
         self._packages[subscription.package].subscribed(subscription)
-        self.sender.owe(subscription, FORCED)
 
     # -- recovery -----------------------------------------------------------------------
 
@@ -397,9 +456,9 @@ class Notifier:
             self._packages[record.package].subscribed(subscription)
 
     def resume(self) -> None:
-        """Tell watchers whose view has changed while the node was down, paced."""
-        for package, resource in self._table.resources:
-            self.changed(package, resource)
+        """Decide anew on what was recovered, and tell watchers whose view has changed, paced."""
+        for package, resource in self.resources():
+            self.reauthorize(package, resource)
 
 
 def _event_value(event: EventType) -> str:

@@ -178,21 +178,23 @@ class NotifySender:
         limit = subscription.cseq_limit
         subscription.cseq_limit = limit + CSEQ_BLOCK
         self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
-        if cseq < limit:
-            return True
-        subscription.ready = False
-        subscription.due = max(subscription.due, FORCED if forced else CHANGED)
+        waits = cseq >= limit
+        if waits:
+            subscription.ready = False
+            subscription.due = max(subscription.due, FORCED if forced else CHANGED)
 
         def durable(stored: bool) -> None:
-            subscription.ready = True
-            if stored:
-                self._opened(subscription)
-            else:
-                subscription.cseq_limit = limit
-                self._wait(subscription, _RETRY_SECONDS)
+            if not stored:
+                subscription.cseq_limit = limit  # as in the store, where a restart begins
+            if waits:
+                subscription.ready = True
+                if stored:
+                    self._opened(subscription)
+                else:
+                    self._wait(subscription, _RETRY_SECONDS)
 
         self._store.when_durable(durable)
-        return False
+        return not waits
 
     def _build_head(self, subscription: Subscription) -> None:
         """Prebuild all of the NOTIFY that stays the same while the dialog does (NOT-01)."""
@@ -200,12 +202,15 @@ class NotifySender:
         uri, routes, hop = dialog.routing()
         target = self._ua.sender.locator.immediate(hop)
         via = "UDP invalid"
+        fields = subscription.fields
         if target is not None:
             flow = self._ua.sender.flow_for(target, 0)
             if flow is None:
                 target = None
             else:
                 via = f"{flow.protocol} {flow.sent_by}"
+                if fields and not self._ua.identities.trusted(flow):
+                    fields = ()  # they stay in the trust domain (IMS-09)
         subscription.target = target
         subscription.start = _encode(f"NOTIFY {uri} SIP/2.0\r\nVia: SIP/2.0/{via};branch=")
         to_tag = f";tag={dialog.remote_tag}" if dialog.remote_tag else ""
@@ -218,7 +223,7 @@ class NotifySender:
             f"Call-ID: {dialog.call_id}",
             f"Contact: {dialog.contact}",
             f"Event: {subscription.event}",
-            *(f"{name}: {value}" for name, value in subscription.fields),
+            *(f"{name}: {value}" for name, value in fields),
             *((f"User-Agent: {self._ua.sender.agent}",) if self._ua.sender.agent else ()),
             "CSeq: ",
         ]
@@ -248,7 +253,8 @@ class NotifySender:
         else:
             seconds = _RETRY_SECONDS if after is None else max(1, after)
             subscription.gate = self._clock.seconds() + seconds
-            subscription.due = max(subscription.due, CHANGED)
+            # Forced: a pending subscription, which is told of no changes, has missed it too.
+            subscription.due = FORCED
             subscription.delivered = None
             self._wait(subscription, seconds)
             return

@@ -88,6 +88,10 @@ class SubscriptionTable:
             _decrement(self._pending, watcher)
         return True
 
+    def holds(self, subscription: Subscription) -> bool:
+        """Whether the subscription lives."""
+        return self.dialogs.get(subscription.dialog.id) is subscription
+
     def set_state(self, subscription: Subscription, state: str) -> None:
         """Make a live subscription active or pending."""
         watcher = subscription.watcher.uri
@@ -113,17 +117,20 @@ class SubscriptionTable:
             if other.instance == instance and other.watcher.uri == watcher
         ]
 
-    def check_limits(self, subscription: Subscription, policy: NotifierPolicy) -> None:
+    def check_limits(
+        self, subscription: Subscription, policy: NotifierPolicy, replaced: int = 0
+    ) -> None:
         """Refuse one subscription too many (SUB-18, LIM-01).
 
+        :param replaced: subscriptions of this watcher whose place it takes.
         :raises SipError: 403.
         """
         watcher = subscription.watcher.uri
         key = (subscription.package, subscription.resource)
         if (
-            self._per_watcher[watcher] >= policy.per_watcher
-            or self._per_pair[*key, watcher] >= policy.per_pair
-            or len(self.resources.get(key, ())) >= policy.per_resource
+            self._per_watcher[watcher] - replaced >= policy.per_watcher
+            or self._per_pair[*key, watcher] - replaced >= policy.per_pair
+            or len(self.resources.get(key, ())) - replaced >= policy.per_resource
             or (
                 subscription.state == "pending"
                 and self._pending[watcher] >= policy.pending_per_watcher
