@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from presence.packages.presence import PresencePackage
 from pysip.event.compositor import Compositor
 from pysip.event.notifier import Notifier
+from pysip.uri import TelUri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import IPublicationPolicy, IRatePolicy
     from pysip.event.table import NotifierPolicy
+    from pysip.message import Request
     from pysip.ua import UserAgent
+    from pysip.uri import Uri
 
 
 class PresenceServer:
@@ -61,9 +64,22 @@ class PresenceServer:
         )
         self.compositor.add_package(self.package)
         self.notifier.add_package(self.package)
+        ua.find = self.find
         ua.accept.extend(self.package.publish_types)
         ua.add_method("PUBLISH", self.compositor.serve)
         ua.add_method("SUBSCRIBE", self.notifier.serve)
+
+    def find(self, request: Request) -> None:
+        """See that a request is for somebody or something here (UAS-01 steps 5 and 6, UAS-10).
+
+        A URI without a user part is that of the server.
+
+        :raises SipError: 404 or 481.
+        """
+        if request.method == "SUBSCRIBE":
+            self.notifier.find(request)
+        elif request.method == "PUBLISH" or (not request.to.tag and _names_user(request.target)):
+            self.package.resolve(request)
 
     async def recover(self) -> None:
         """Take publications and subscriptions back from the store."""
@@ -73,7 +89,7 @@ class PresenceServer:
         await recovered
 
     def resume(self) -> None:
-        """Tell watchers whose view has changed while the server was down."""
+        """Decide anew on all watchers, and tell those whose view has changed meanwhile."""
         self.notifier.resume()
 
     def reauthorize(self) -> None:
@@ -84,3 +100,8 @@ class PresenceServer:
     def stop(self) -> None:
         """Send no more NOTIFYs."""
         self.notifier.stop()
+
+
+def _names_user(uri: Uri) -> bool:
+    """Whether a Request-URI is of a user, not of a server."""
+    return isinstance(uri, TelUri) or bool(getattr(uri, "user", None))

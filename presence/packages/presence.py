@@ -27,6 +27,7 @@ PIDF = "application/pidf+xml"
 
 _STATES = {"allow": "active", "polite-block": "active", "confirm": "pending", "block": "rejected"}
 _NOTHING = Notification()
+_NO_PRESENTITY = (("Warning", '399 presence "no user of a served domain"'),)
 
 
 @implementer(IEventPackage, IPublicationPackage)
@@ -97,10 +98,10 @@ class PresencePackage:
         try:
             aor = self._domains.canonical(request.uri)
         except ParseError:
-            raise SipError(404) from None
+            raise SipError(404, None, _NO_PRESENTITY) from None
         user, at, host = aor[4:].rpartition("@")
         if aor[:4] != "sip:" or not at or not user or self._domains.served(host) is None:
-            raise SipError(404)
+            raise SipError(404, None, _NO_PRESENTITY)
         return aor
 
     def entity(self, request: Request, resource: str) -> str:

@@ -70,6 +70,7 @@ class _Change:
         before, after = self._before, self._after
         if not durable:
             self._compositor.undo(before, after)
+            self._tell()  # somebody may have seen it meanwhile
             self._served.refuse(SipError(500, "Server Internal Error: storage"))
             return
         self._served.respond(
@@ -80,6 +81,11 @@ class _Change:
                 ("Allow", self._served.ua.allow),
             ),
         )
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the package unless only lifetime and entity-tag have changed (PUB-15)."""
+        before, after = self._before, self._after
         if before is None or after is None or before.body is not after.body:
             record = after or before
             if record is not None:
@@ -130,6 +136,9 @@ class Compositor:
         event = request.event
         package = self._packages.get(event.package) if event is not None else None
         if package is None:
+            for known in self._packages.values():
+                known.resolve(request)  # a foreign resource is the first thing wrong
+                break
             raise SipError(489, None, (("Allow-Events", ", ".join(served.ua.events)),))
         resource = package.resolve(request)
         package.authorize_publisher(resource, served.identity)
