@@ -39,8 +39,16 @@ class LogSettings:
         self.set_level(level)
 
     def set_level(self, level: str) -> None:
-        """Drop events below ``level`` from now on."""
-        self._predicate.setLogLevelForNamespace("", LogLevel.levelWithName(level))
+        """Drop events below ``level`` from now on.
+
+        What Twisted itself tells, such as each port that it opens and each name server that
+        it finds, is dropped below ``warn`` unless ``level`` is ``debug``.
+        """
+        wanted = LogLevel.levelWithName(level)
+        quiet = max(wanted, LogLevel.warn) if level != "debug" else wanted
+        self._predicate.setLogLevelForNamespace("", wanted)
+        for namespace in ("twisted", "log_legacy"):
+            self._predicate.setLogLevelForNamespace(namespace, quiet)
 
     def observer(self) -> ILogObserver:
         """The observer, which opens its file.

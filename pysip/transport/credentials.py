@@ -27,6 +27,8 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:AES128-SHA:!aNULL:!MD5"
 """Suites of TLS 1.2 in our order.  ECDHE first (RFC 9325 section 4.2);
 TLS_RSA_WITH_AES_128_CBC_SHA last, since RFC 3261 section 26.2.1 makes everybody have it."""
 
+_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
 _INVALID_PURPOSE = 26
 """X509_V_ERR_INVALID_PURPOSE: the extended key usage says otherwise."""
 
@@ -68,12 +70,14 @@ class TlsSettings:
     :ivar client_certificates: ``"none"``, ``"request"`` (verified if there is one) or
         ``"require"`` (TRN-23).
     :ivar ciphers: OpenSSL cipher list for TLS 1.2.
+    :ivar minimum_version: oldest protocol version spoken (TRN-02).
     """
 
     credentials: Credentials | None
     trust_roots: tuple[x509.Certificate, ...] | None = None
     client_certificates: Literal["none", "request", "require"] = "request"
     ciphers: str = CIPHERS
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
 
     def server_context(self) -> SSL.Context:
         """The context of accepted connections."""
@@ -95,7 +99,7 @@ class TlsSettings:
 
     def _context(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)  # TRN-02
+        context.set_min_proto_version(_VERSIONS[self.minimum_version])
         context.set_options(
             SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET
         )

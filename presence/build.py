@@ -1,0 +1,349 @@
+"""Building what one process is made of, from its configuration.
+
+With :mod:`presence.service`, which runs what is built here, this is the composition root:
+nobody else names a concrete store, transport or reactor.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.names.client import Resolver
+
+from presence.accounts import Accounts
+from presence.addresses import split_port
+from presence.certificate import GeneratedCertificate, ensure_certificate
+from presence.composition import UnionComposition
+from presence.limits import DomainRates, PublicationLimits
+from presence.overload import LatencyGuard
+from presence.policy import OperatorWatcherPolicy
+from presence.registrar import Registrar, RegistrarPolicy
+from presence.server import PresenceServer
+from presence.store.memory import MemoryStore
+from presence.store.sqlite import SqliteStore
+from pysip.auth.domains import Domains
+from pysip.auth.server import DigestAuthenticator, FailureGuard
+from pysip.auth.trust import IdentityPolicy, TrustPolicy
+from pysip.dns import RecordCache
+from pysip.event.table import NotifierPolicy
+from pysip.locate import Locator
+from pysip.parse import Limits
+from pysip.timers import TimerValues, TimerWheel
+from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
+from pysip.transport.stream import StreamSettings
+from pysip.transport.tcp import TcpTransport
+from pysip.transport.tls import TlsTransport
+from pysip.transport.udp import UdpTransport
+from pysip.ua import UserAgent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from presence.config import Config, Listen
+    from presence.interfaces import IPresenceStore
+    from pysip.interfaces import ITransport
+
+AGENT = "txpresence"
+"""Value of Server and User-Agent."""
+
+ACCOUNTS = "accounts.db"
+"""File of the Digest accounts in the state directory."""
+
+
+@attrs.define(eq=False)
+class Node:
+    """All parts of a process, built and not started.
+
+    :ivar records: what the locator has learnt from DNS.
+    :ivar tls: what each TLS listening point proves itself with.
+    :ivar generated: the self-signed certificate, when one is used.
+    """
+
+    wheel: TimerWheel
+    domains: Domains
+    accounts: Accounts
+    identities: IdentityPolicy
+    store: IPresenceStore
+    guard: LatencyGuard
+    records: RecordCache
+    ua: UserAgent
+    presence: PresenceServer
+    registrar: Registrar
+    tls: dict[Listen, TlsSettings]
+    generated: GeneratedCertificate | None
+    transports: list[tuple[Listen, ITransport]]
+
+
+def build_node(config: Config, reactor: Any) -> Node:
+    """Build the parts of the configured roles; nothing is opened but certificates.
+
+    :raises CredentialsError: a certificate cannot be used; OSError and OpenSSL's errors also.
+    """
+    wheel = TimerWheel(reactor)
+    domains = Domains(config.domains, config.domain_aliases)
+    accounts = Accounts(config.state_path / ACCOUNTS, reactor)
+    identities = _identities(config, domains, accounts)
+    store = _store(config, reactor)
+    guard = _guard(config, reactor, store)
+    records = RecordCache(_resolver(config, reactor), reactor)
+    ua = UserAgent(
+        reactor,
+        wheel,
+        _locator(config, records, reactor),
+        identities,
+        agent=AGENT,
+        values=TimerValues(config.timers.t1, config.timers.t2, config.timers.t4),
+        limit=config.limits.transactions,
+        admission=guard if config.overload.enabled else None,
+    )
+    ua.network = config.trust.network_name
+    presence = PresenceServer(
+        ua,
+        store,
+        domains,
+        UnionComposition(),
+        _watcher_policy(config),
+        _publication_limits(config, reactor.seconds),
+        _rates(config),
+        _notifier_policy(config),
+        time.time,
+    )
+    _set_package(config, presence)
+    registrar = _registrar(config, store, domains, reactor, wheel)
+    if "registrar" in config.roles:
+        ua.add_method("REGISTER", registrar.serve)
+    tls, generated = tls_settings(config)
+    transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
+    return Node(
+        wheel,
+        domains,
+        accounts,
+        identities,
+        store,
+        guard,
+        records,
+        ua,
+        presence,
+        registrar,
+        tls,
+        generated,
+        transports,
+    )
+
+
+def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> None:
+    """Apply what a reload may change to what runs (NFR-02).
+
+    :param clock: monotonic seconds.
+    """
+    presence = node.presence
+    _set_package(config, presence)
+    presence.package.watchers = _watcher_policy(config)
+    presence.compositor.policy = _publication_limits(config, clock)
+    presence.notifier.set_policy(_notifier_policy(config), _rates(config))
+    presence.reauthorize()
+
+
+def reload_certificates(config: Config, node: Node) -> None:
+    """Read all certificates again and use them from the next connection on.
+
+    :raises CredentialsError: one cannot be used, or OSError; then all stay as they were.
+    """
+    tls, generated = tls_settings(config)
+    for listen, transport in node.transports:
+        if isinstance(transport, TlsTransport):
+            transport.reload(tls[listen])
+    node.tls, node.generated = tls, generated
+
+
+def tls_settings(
+    config: Config,
+) -> tuple[dict[Listen, TlsSettings], GeneratedCertificate | None]:
+    """Certificates of the TLS listening points; a self-signed one where none is named.
+
+    :returns: settings by listening point, and the self-signed certificate if it is used.
+    :raises CredentialsError: a file cannot be used, or OSError.
+    """
+    found: dict[Listen, TlsSettings] = {}
+    generated = None
+    for listen in config.listen:
+        if listen.transport != "tls":
+            continue
+        files = config.certificate_files(listen)
+        if files is None:
+            if generated is None:
+                names = {*config.domains, *config.domain_aliases, socket.gethostname()}
+                generated = ensure_certificate(config.state_path, sorted(names))
+            files = (generated.certificate, generated.key)
+        client_ca = listen.client_ca or config.tls.client_ca
+        anchors = [file for file in (config.tls.ca, client_ca) if file]
+        client = "none"
+        if client_ca:
+            client = "require" if listen.require_client_certificate else "request"
+        found[listen] = TlsSettings(
+            credentials=load_credentials(str(files[0]), str(files[1])),
+            trust_roots=load_trust_roots(anchors) if anchors else None,
+            client_certificates=client,  # type: ignore[arg-type]
+            minimum_version=config.tls.minimum_version,
+        )
+    return found, generated
+
+
+def _identities(config: Config, domains: Domains, accounts: Accounts) -> IdentityPolicy:
+    digest = config.digest
+    authenticator = DigestAuthenticator(
+        accounts,
+        os.urandom(32),
+        algorithms=digest.algorithms,
+        auth_int=digest.auth_int,
+        allow_no_qop=digest.allow_no_qop,
+        lifetime=digest.nonce_lifetime,
+        guard=FailureGuard(
+            digest.max_failures or 1 << 30, digest.failure_window, digest.block_time
+        ),
+    )
+    return IdentityPolicy(
+        TrustPolicy(config.trust.networks, config.trust.tls_names),
+        domains,
+        authenticator=authenticator,
+        accounts=accounts,
+    )
+
+
+def _store(config: Config, reactor: Any) -> IPresenceStore:
+    if config.store.type == "memory":
+        return MemoryStore(reactor)
+    return SqliteStore(reactor, config.store_path, config.store.synchronous)
+
+
+def _guard(config: Config, reactor: Any, store: IPresenceStore) -> LatencyGuard:
+    overload = config.overload
+    return LatencyGuard(
+        reactor,
+        queue_delay=overload.queue_delay,
+        store_delay=overload.store_delay,
+        memory=overload.memory,
+        retry_after=overload.retry_after,
+    )
+
+
+def _resolver(config: Config, reactor: Any) -> Resolver:
+    servers = [
+        (host, port or 53)
+        for host, port in (split_port(text) for text in config.locator.nameservers)
+    ]
+    # Without servers of its own the resolver reads what the system uses.
+    return Resolver(
+        resolv=None if servers else "/etc/resolv.conf", servers=servers, reactor=reactor
+    )
+
+
+def _locator(config: Config, records: RecordCache, reactor: Any) -> Locator:
+    return Locator(
+        records,
+        reactor,
+        protocols=tuple(dict.fromkeys(point.transport.upper() for point in config.listen)),
+        static=config.locator.hosts,
+    )
+
+
+def _registrar(
+    config: Config, store: IPresenceStore, domains: Domains, reactor: Any, wheel: TimerWheel
+) -> Registrar:
+    settings = config.registrar
+    policy = RegistrarPolicy(
+        default_expires=settings.default_expires,
+        min_expires=settings.min_expires,
+        max_expires=settings.max_expires,
+        max_bindings=settings.max_bindings,
+    )
+    return Registrar(store, domains, reactor, wheel, time.time, policy)
+
+
+def _transport(
+    config: Config, listen: Listen, reactor: Any, tls: dict[Listen, TlsSettings]
+) -> ITransport:
+    limits = config.limits
+    options = config.transport
+    common: dict[str, Any] = {
+        "advertise": listen.advertise,
+        "dscp": options.dscp,
+        "limits": Limits(
+            head=limits.head_size,
+            line=limits.line_size,
+            fields=limits.header_fields,
+            body=limits.body_size,
+            vias=limits.vias,
+        ),
+    }
+    where = (reactor, listen.address, listen.bind_port)
+    if listen.transport == "udp":
+        return UdpTransport(*where, buffer=options.socket_buffer, **common)
+    common["settings"] = StreamSettings(
+        message_timeout=options.message_timeout,
+        idle_timeout=options.idle_timeout,
+        connect_timeout=options.connect_timeout,
+        handshake_timeout=options.handshake_timeout,
+        queue_messages=options.queue_messages,
+        queue_octets=options.queue_size,
+        max_connections=limits.connections,
+    )
+    if listen.transport == "tcp":
+        return TcpTransport(*where, **common)
+    return TlsTransport(*where, tls[listen], **common)
+
+
+def _set_package(config: Config, presence: PresenceServer) -> None:
+    """Set what a reload may change of the presence package."""
+    package = presence.package
+    package.strict = config.publication.validation == "strict"
+    package.document_limit = config.limits.pidf_size
+    package.closed_when_offline = config.subscription.offline_document == "closed"
+    package.neutral_pending = config.subscription.pending_body == "neutral"
+    package.default_expires = config.subscription.default_expires
+
+
+def _watcher_policy(config: Config) -> OperatorWatcherPolicy:
+    domains = {name.lower(): config.default_decision(name) for name in config.domain}
+    return OperatorWatcherPolicy(config.subscription.default_decision, domains)
+
+
+def _publication_limits(config: Config, clock: Callable[[], float]) -> PublicationLimits:
+    publication, limits = config.publication, config.limits
+    return PublicationLimits(
+        clock,
+        publication.default_expires,
+        publication.min_expires,
+        publication.max_expires,
+        limits.publications_per_presentity,
+        limits.publish_rate,
+        limits.publish_burst,
+    )
+
+
+def _rates(config: Config) -> DomainRates:
+    return DomainRates(
+        config.subscription.notify_interval,
+        {name.lower(): config.notify_interval(name) for name in config.domain},
+    )
+
+
+def _notifier_policy(config: Config) -> NotifierPolicy:
+    subscription, limits, notify = config.subscription, config.limits, config.notify
+    return NotifierPolicy(
+        min_expires=subscription.min_expires,
+        max_expires=subscription.max_expires,
+        per_watcher=limits.subscriptions_per_watcher,
+        per_pair=limits.subscriptions_per_pair,
+        per_resource=limits.subscriptions_per_presentity,
+        pending_per_watcher=limits.pending_per_watcher,
+        accepted_pending=not subscription.rfc6665_responses,
+        keep_on_timeout=notify.on_timeout == "keep",
+        rate=notify.rate,
+        destination_rate=notify.rate_per_destination,
+        own_uri=config.trust.notify_identity,
+    )
