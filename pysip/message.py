@@ -476,6 +476,11 @@ class Request(Message):
             target = self._target = parse_uri(self.uri)
         return target
 
+    def retarget(self, uri: str) -> None:
+        """Replace the Request-URI."""
+        self.uri = uri
+        self._target = None
+
     def _start_line(self) -> str:
         return f"{self.method} {self.uri} SIP/2.0"
 

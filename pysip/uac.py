@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -11,8 +12,9 @@ from zope.interface import implementer
 
 from pysip.dialog import next_hop
 from pysip.errors import ParseError, RequestTimeout, TransportError
-from pysip.header import parse_credentials, parse_retry_after
+from pysip.header import parse_credentials, parse_retry_after, parse_token_list
 from pysip.interfaces import IClientTransactionUser, Target
+from pysip.uri import SimpleUri, SipUri, parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +59,9 @@ class RequestSender:
     :param tokens: branches.
     :param agent: value of User-Agent, or "".
     :param prepare: makes a request fit for the peer of a flow, just before it is sent.
+
+    :ivar redirects: 3xx followed for one request outside of dialogs, 5 at most (UAC-05).
+    :ivar redirect_domains: where to, lower case; a request is never sent to another domain.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class RequestSender:
         self.tokens = tokens
         self.agent = agent
         self.prepare = prepare
+        self.redirects = 0
+        self.redirect_domains: frozenset[str] = frozenset()
         self._without_tcp: dict[Address, float] = {}
         # Which realm asked for credentials, by user name and domain of the Request-URI.
         self._realms: dict[tuple[str, str], tuple[str, str]] = {}
@@ -148,6 +155,14 @@ class RequestSender:
             request.set(header, answer)
 
 
+def _preference(q: str | None) -> float:
+    """The q of a Contact; 1 without a readable one."""
+    try:
+        return float(q or "1")
+    except ValueError:
+        return 1.0
+
+
 def _domain(uri: str) -> str:
     """Host and port of a URI as written; only a key."""
     return uri.rpartition("@")[2].partition(";")[0]
@@ -155,7 +170,11 @@ def _domain(uri: str) -> str:
 
 @implementer(IClientTransactionUser)
 class _ClientRequest:
-    """One request with its attempts: over the targets, then once more with credentials."""
+    """One request with its attempts.
+
+    They go over the targets (TXN-15), once more with credentials (UAC-06), without what the
+    server does not understand (UAC-07), and to where it redirects (UAC-05).
+    """
 
     _log = Logger()
 
@@ -170,26 +189,35 @@ class _ClientRequest:
         self._moved = False  # from UDP to TCP because of its size
         self._provisional = False
         self._challenged = 0
+        self._adapted: set[int] = set()
+        self._followed = 0
+        self._contacts: list[str] = []  # where a 3xx points to, the best first
+        self._visited = {request.uri}
         self._last: Response | None = None
         self._transaction: IClientTransaction | None = None
         self._done: Deferred[Response] = Deferred(self._cancelled)
 
     def start(self, hop: Uri | None) -> Deferred[Response]:
         """Locate the next hop and send."""
+        self._locate(hop)
+        return self._done
+
+    def _locate(self, hop: Uri | None) -> None:
         request = self._request
         try:
             if hop is None:
                 hop = next_hop(request.uri, tuple(request.values("route")))
         except ParseError as error:
             self._finish(Failure(TransportError(f"no usable next hop: {error}")))
-            return self._done
+            return
         target = self._sender.locator.immediate(hop)
         if target is not None:
             self._targets = [target]
             self._try_next()
         else:
-            self._sender.locator.locate(hop).addCallbacks(self._located, self._unlocated)
-        return self._done
+            locating = self._sender.locator.locate(hop)
+            # The last one: a request that cannot be written is its sender's failure.
+            locating.addCallbacks(self._located, self._unlocated).addErrback(self._finish)
 
     def _cancelled(self, _: Deferred[Response]) -> None:
         transaction, self._transaction = self._transaction, None
@@ -204,17 +232,19 @@ class _ClientRequest:
 
     def _unlocated(self, failure: Failure) -> None:
         failure.trap(TransportError)
-        self._finish(failure)
+        self._give_up(failure)
 
     def _try_next(self) -> None:
         while self._targets:
             self._target = self._targets.pop(0)
             if self._attempt(self._target):
                 return
-        if self._last is not None:
-            self._finish(self._last)
-        else:
-            self._finish(Failure(TransportError("no server could be reached")))
+        self._give_up(Failure(TransportError("no server could be reached")))
+
+    def _give_up(self, failure: Failure) -> None:
+        """No server of the next hop has answered, but perhaps with a 503."""
+        if not self._follow():
+            self._finish(self._last if self._last is not None else failure)
 
     def _attempt(self, target: Target) -> bool:
         """Send to one target; every attempt has a branch of its own (TXN-15)."""
@@ -250,9 +280,22 @@ class _ClientRequest:
                 self._last = response
                 self._try_next()
                 return
-        if response.status in (401, 407) and self._authorize(response):
+        if response.status >= 300 and self._try_otherwise(response):
             return
         self._finish(response)
+
+    def _try_otherwise(self, response: Response) -> bool:
+        """Make the best of a refusal; False when it stands."""
+        status = response.status
+        if status in (401, 407):
+            return self._authorize(response)
+        if self._request.to.tag:
+            return False  # of a dialog: its owner counts the CSeq and knows what to do
+        if status in (416, 420) and self._adapt(response):
+            return True
+        if status < 400:
+            self._note_contacts(response)
+        return status < 600 and self._follow()
 
     def transaction_failed(self, transaction: IClientTransaction, status: int) -> None:
         """The attempt ended without a final response."""
@@ -271,11 +314,10 @@ class _ClientRequest:
         if self._targets and not (status == 408 and self._provisional):
             self._try_next()
         elif status == 408:
-            self._finish(Failure(RequestTimeout()))
-        elif self._last is not None:
-            self._finish(self._last)
+            self._last = None
+            self._give_up(Failure(RequestTimeout()))
         else:
-            self._finish(Failure(TransportError("the server could not be reached")))
+            self._give_up(Failure(TransportError("the server could not be reached")))
 
     def _authorize(self, response: Response) -> bool:
         """Answer a challenge with CSeq+1 (UAC-02, UAC-06); False when that makes no sense."""
@@ -296,9 +338,88 @@ class _ClientRequest:
         self._challenged += 1
         request.set(header, answer)
         self._sender.note_realm(request, self._credentials, header, answer)
-        number, method = request.cseq
-        request.set("CSeq", f"{number + 1} {method}")
+        self._renumber()
         return self._attempt(self._target)
+
+    def _renumber(self) -> None:
+        """It is a new request, with the next CSeq (UAC-02)."""
+        number, method = self._request.cseq
+        self._request.set("CSeq", f"{number + 1} {method}")
+
+    def _adapt(self, response: Response) -> bool:
+        """Leave out what the server does not understand, once (UAC-07).
+
+        Other refusals, 413, 415 and 423, concern the state that the owner of the request
+        wants to send.
+        """
+        request, status = self._request, response.status
+        if status in self._adapted or self._target is None:
+            return False
+        self._adapted.add(status)
+        try:
+            if status == 420:
+                if not self._without_extensions(response):
+                    return False
+            else:
+                uri = parse_uri(request.uri)
+                if not isinstance(uri, SimpleUri):
+                    return False  # never from sips to sip (TRN-24)
+                request.retarget(f"sip:{uri.user}@{uri.host}")
+        except ParseError:
+            return False
+        self._renumber()
+        return self._attempt(self._target)
+
+    def _without_extensions(self, response: Response) -> bool:
+        """Take what the 420 names out of Require; False when it names nothing of ours."""
+        request = self._request
+        refused = {tag.lower() for tag in parse_token_list(response.values("unsupported"))}
+        asked = parse_token_list(request.values("require"))
+        kept = [tag for tag in asked if tag.lower() not in refused]
+        if len(kept) == len(asked):
+            return False
+        request.remove("Require")
+        if kept:
+            request.set("Require", ", ".join(kept))
+        return True
+
+    def _note_contacts(self, response: Response) -> None:
+        """Remember where a 3xx points to, each URI once, by preference (UAC-05)."""
+        found: list[tuple[float, str]] = []
+        secure = self._request.uri[:5].lower() == "sips:"
+        try:
+            for contact in response.contacts:
+                uri = parse_uri(contact.uri)
+                if (
+                    not isinstance(uri, SipUri)
+                    or (secure and uri.scheme != "sips")
+                    or uri.host.lower() not in self._sender.redirect_domains
+                ):
+                    continue
+                params = {name: value for name, value in uri.params.items() if name != "method"}
+                text = str(attrs.evolve(uri, params=params, headers=""))
+                if text not in self._visited:
+                    self._visited.add(text)
+                    found.append((_preference(contact.params.get("q")), text))
+        except ParseError:
+            return
+        found.sort(key=lambda item: -item[0])
+        self._contacts[:0] = [text for _, text in found]
+
+    def _follow(self) -> bool:
+        """Send the request to the next place that a 3xx named."""
+        if not self._contacts or self._followed >= min(5, self._sender.redirects):
+            return False
+        self._followed += 1
+        request = self._request
+        request.retarget(self._contacts.pop(0))
+        request.remove("Authorization")
+        request.remove("Proxy-Authorization")
+        self._challenged = 0
+        self._last = None
+        self._renumber()
+        self._locate(None)
+        return True
 
     def _finish(self, result: Response | Failure) -> None:
         if self._done.called:
