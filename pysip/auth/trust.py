@@ -108,6 +108,8 @@ class IdentityPolicy:
         :meth:`set_mode`.
     :param authenticator: Digest, needed for ``digest`` and ``both``.
     :param accounts: the identities of the Digest users.
+    :param authentication_info: prove in 2xx that we know the password too, and give the
+        next nonce (AUT-10).
     """
 
     def __init__(
@@ -118,11 +120,13 @@ class IdentityPolicy:
         mode: str = "digest",
         authenticator: DigestAuthenticator | None = None,
         accounts: ICredentialSource | None = None,
+        authentication_info: bool = False,
     ) -> None:
         self._trust = trust
         self._domains = domains
         self._authenticator = authenticator
         self._accounts = accounts
+        self._authentication_info = authentication_info
         self._modes: dict[tuple[str, str], str] = {}
         self._mode = self._checked(mode)
 
@@ -240,7 +244,8 @@ class IdentityPolicy:
             principal, display = self._preferred(request, identities)
         if len(identities) > 1:
             identities = (principal, *(uri for uri in identities if uri != principal))
-        return Identity(identities, display, hidden, "digest")
+        info = authenticator.authentication_info(done) if self._authentication_info else ""
+        return Identity(identities, display, hidden, "digest", info)
 
     def _preferred(self, request: Request, identities: tuple[str, ...]) -> tuple[str, str]:
         """The identity that P-Preferred-Identity chooses, and its display name (IMS-10)."""
