@@ -210,8 +210,9 @@ def _run(options: argparse.Namespace) -> int:
         once=options.once,
         keep=options.keep,
     )
-    command = PublishCommand(what, Output(sys.stdout), Output(sys.stderr))
-    return run(settings, command, debug=options.debug)
+    output = Output(sys.stdout)
+    command = PublishCommand(what, output, Output(sys.stderr))
+    return run(settings, command, output, debug=options.debug)
 
 
 def _contact(text: str) -> str:

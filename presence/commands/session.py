@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +15,7 @@ from pysip.transport.base import host_port
 from pysip.transport.credentials import CredentialsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from twisted.python.failure import Failure
@@ -38,11 +41,13 @@ class Output:
     """A text stream of which each line is seen at once.
 
     :ivar broken: its reader is gone; what is written vanishes.
+    :ivar on_broken: called when that is found out.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.broken = False
+        self.on_broken: Callable[[], object] | None = None
 
     def write(self, text: str) -> None:
         """Write and flush; never raises."""
@@ -51,8 +56,13 @@ class Output:
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (BrokenPipeError, ValueError):
+        except OSError:
             self.broken = True
+            # The interpreter flushes once more at its end, into nothing.
+            with open(os.devnull, "w", encoding="ascii") as nothing:
+                os.dup2(nothing.fileno(), self.stream.fileno())
+            if self.on_broken is not None:
+                self.on_broken()
 
     def line(self, text: str) -> None:
         """Write one line."""
@@ -87,6 +97,15 @@ class Session:
             self._whole.cancel()
 
     async def _go(self) -> int:
+        try:
+            status = await self._work()
+        except Exception:
+            await self._client.stop()
+            raise
+        await self._client.stop()
+        return status
+
+    async def _work(self) -> int:
         client = self._client
         try:
             await client.start()
@@ -102,7 +121,6 @@ class Session:
             return self._fail(error)
         finally:
             self._running = False
-            await client.stop()
 
     def _fail(self, error: CommandError) -> int:
         self._errors.line(f"presencectl: {error}")
@@ -122,20 +140,25 @@ def _place(settings: ClientSettings) -> str:
     return f"{host_port(host, port) if port else host} by {transport}"
 
 
-class _Process:
-    """A session under the reactor: Ctrl-C and SIGTERM interrupt it, its end stops the reactor."""
+class Process:
+    """A session under the reactor: a signal interrupts it, its end stops the reactor.
+
+    The first SIGINT, SIGTERM or SIGHUP asks for a good-bye to the server, the second does
+    without.
+
+    :ivar status: exit status of the process.
+    """
 
     def __init__(self, reactor: Any, session: Session) -> None:
         self._reactor = reactor
         self._session = session
-        self._stopping = False
-        self._gone: Deferred[None] = Deferred()
+        self._interrupted = False
+        self._stopped = False
         self.status = 1
-        reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
         reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
-        self._session.start().addCallbacks(self._ended, self._bug).addBoth(self._leave)
+        self._session.start().addCallbacks(self._ended, self._bug).addBoth(self._stop)
 
     def _ended(self, status: int) -> None:
         self.status = status
@@ -143,21 +166,28 @@ class _Process:
     def _bug(self, failure: Failure) -> None:
         sys.stderr.write(failure.getTraceback())
 
-    def _leave(self, _: object) -> None:
-        self._gone.callback(None)
-        if not self._stopping:
+    def _stop(self, _: object = None) -> None:
+        if not self._stopped:
+            self._stopped = True
             self._reactor.stop()
 
-    def _shut_down(self) -> Deferred[None] | None:
-        """The reactor waits until the good-bye is said."""
-        self._stopping = True
-        if self._gone.called:
-            return None
-        self._session.interrupt()
-        return self._gone
+    def signalled(self, number: int, frame: object) -> None:
+        """A signal handler."""
+        self._reactor.callFromThread(self.interrupt)
+
+    def interrupt(self) -> None:
+        """The user has had enough."""
+        if self._interrupted:
+            self.status = 130
+            self._stop()
+        elif not self._stopped:
+            self._interrupted = True
+            self._session.interrupt()
 
 
-def run(settings: ClientSettings, command: ClientCommand, *, debug: bool = False) -> int:
+def run(
+    settings: ClientSettings, command: ClientCommand, output: Output, *, debug: bool = False
+) -> int:
     """Run a command under the reactor; gives the exit status of the process."""
     from twisted.internet import reactor
     from twisted.logger import globalLogBeginner, textFileLogObserver
@@ -167,6 +197,10 @@ def run(settings: ClientSettings, command: ClientCommand, *, debug: bool = False
             [textFileLogObserver(sys.stderr)], redirectStandardIO=False
         )
     client = PresenceClient(reactor, settings, agent="presencectl")
-    process = _Process(reactor, Session(client, command, Output(sys.stderr)))
-    reactor.run()
+    process = Process(reactor, Session(client, command, Output(sys.stderr)))
+    output.on_broken = process.interrupt
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
+            signal.signal(number, process.signalled)
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
     return process.status

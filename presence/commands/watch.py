@@ -95,15 +95,16 @@ class WatchCommand(_Ends):
     def __init__(self, uris: Sequence[str], view: View, expires: int = 3600) -> None:
         super().__init__(uris, view)
         self._expires = expires
+        self._all: Watcher | None = None
         self._watches: list[PresenceWatch] = []
         self._status = OK
         self._ending = False
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Watch; fires with the exit status when it is over."""
-        watcher = self._watcher(client, self._expires)
+        self._all = watcher = self._watcher(client, self._expires)
         link = client.link
-        link.moved = watcher.refresh
+        link.moved = self._moved
         link.lost = self._lost
         link.keep()
         for uri in self._uris:
@@ -120,6 +121,11 @@ class WatchCommand(_Ends):
         stopping = DeferredList([watch.stop() for watch in self._watches if not watch.ended])
         stopping.addTimeout(GRACE, client.ua.clock)
         stopping.addBoth(lambda _: self._end(OK))
+
+    def _moved(self) -> None:
+        self._view.remark("connected again")
+        if self._all is not None:
+            self._all.refresh()
 
     def _lost(self, cause: str, delay: float) -> None:
         self._view.remark(f"connection lost: {cause}; trying again in {delay:.0f} s")
@@ -208,4 +214,4 @@ def _run(options: argparse.Namespace) -> int:
     command = (
         FetchCommand(uris, view) if options.fetch else WatchCommand(uris, view, options.expires)
     )
-    return run(settings, command, debug=options.debug)
+    return run(settings, command, output, debug=options.debug)
