@@ -226,6 +226,7 @@ def _guard(config: Config, reactor: Any, store: IPresenceStore) -> LatencyGuard:
         reactor,
         queue_delay=overload.queue_delay,
         store_delay=overload.store_delay,
+        store_age=lambda: store.oldest,
         memory=overload.memory,
         retry_after=overload.retry_after,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from pysip.event.interfaces import IEventStateStore
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from presence.histogram import Histogram
     from presence.watcher import PresenceWatch
     from pysip.event.records import BindingRecord, PublicationRecord
     from pysip.interfaces import Identity
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 class IPresenceStore(IEventStateStore):
     """Durable state of a presence node: event state and registrar bindings."""
+
+    oldest: float = Attribute(
+        "Seconds that the oldest change has waited to become durable; 0 when all are."
+    )
+    commits: int = Attribute("Batches that became durable.")
+    rows: int = Attribute("Rows in them.")
+    refused: int = Attribute("Batches that the medium has refused.")
+    latency: Histogram = Attribute("Seconds that commits took.")
 
     def start() -> Deferred[None]:
         """Open the medium, creating or migrating its schema.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from presence.histogram import Histogram
 from pysip.interfaces import IAdmissionControl
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 _PERIOD = 0.25
+_DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SHEDDABLE = frozenset(("PUBLISH", "SUBSCRIBE", "REGISTER"))
 
 
@@ -44,7 +46,9 @@ class LatencyGuard:
     :param retry_after: mean of the Retry-After given, in seconds.
     :param uniform: random numbers, for the spread of Retry-After.
 
+    :ivar load: measured share of the limit; at 1 shedding begins.
     :ivar shed: requests refused.
+    :ivar delays: lateness of the event loop in seconds, a sample every 250 ms (OBS-01).
     """
 
     _log = Logger()
@@ -71,6 +75,7 @@ class LatencyGuard:
         self._due = 0.0
         self.load = 0.0
         self.shed = 0
+        self.delays = Histogram(_DELAYS)
 
     def start(self) -> None:
         """Begin to measure."""
@@ -85,6 +90,7 @@ class LatencyGuard:
 
     def _measure(self) -> None:
         late = self._clock.seconds() - self._due
+        self.delays.observe(max(0.0, late))
         load = max(late / self._queue_delay, self._store_age() / self._store_delay)
         if self._memory:
             load = max(load, resident_memory() / self._memory)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from presence.histogram import Histogram
 from presence.store.records import Batch, Done
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NOTE_DELAY = 0.2
 #: seconds between two trials of a medium that has refused a write
 PROBE_INTERVAL = 1.0
+#: bounds in seconds of the histogram of commit times
+COMMIT_TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class BatchingStore:
@@ -33,24 +36,41 @@ class BatchingStore:
     and written after the outage, because a stale digest would suppress a NOTIFY that is due.
 
     :ivar failed: see :class:`pysip.event.interfaces.IEventStateStore`.
+    :ivar commits: batches that became durable.
+    :ivar rows: rows in them.
+    :ivar refused: batches that the medium has refused.
+    :ivar latency: seconds from handing a batch over to hearing that it is durable.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: IReactorTime) -> None:
         self.failed = False
+        self.commits = 0
+        self.rows = 0
+        self.refused = 0
+        self.latency = Histogram(COMMIT_TIMES)
         self._reactor = reactor
         self._batch = Batch()
         self._waiting: list[Done] = []
         self._notes: dict[int, int] = {}
         self._flying: Batch | None = None
         self._flying_waiting: list[Done] = []
+        self._since: float | None = None  # the first of what gathers was queued
+        self._flying_since: float | None = None
+        self._sent = 0.0
         self._due = False  # a turn has ended while a batch was flying
         self._flush_call: IDelayedCall | None = None
         self._note_call: IDelayedCall | None = None
         self._probe_call: IDelayedCall | None = None
         self._opened = False
         self._stopping: Deferred[None] | None = None
+
+    @property
+    def oldest(self) -> float:
+        """Seconds that the oldest change has waited to become durable; 0 without one."""
+        since = self._since if self._flying_since is None else self._flying_since
+        return 0.0 if since is None else self._reactor.seconds() - since
 
     # Queueing.
 
@@ -166,6 +186,8 @@ class BatchingStore:
     # The cycle.
 
     def _schedule(self) -> None:
+        if self._since is None:
+            self._since = self._reactor.seconds()
         self._flush_call = self._reactor.callLater(0, self._flush)
 
     def _flush(self) -> None:
@@ -199,18 +221,21 @@ class BatchingStore:
         batch.notes, self._notes = self._notes, {}
         self._flying, self._batch = batch, Batch()
         self._flying_waiting, self._waiting = self._waiting, []
+        self._flying_since, self._since = self._since, None
+        self._sent = self._reactor.seconds()
         self._commit(batch)
 
     def _answer(self) -> None:
         """Nothing is queued or flying: whoever waits, waits for nothing."""
         waiting, self._waiting = self._waiting, []
+        self._since = None
         for done in waiting:
             self._call(done, True)
 
     def _drop(self, earlier: list[Done]) -> None:
         """Give up all queued rows and tell who waits, the last one first."""
         waiting = earlier + self._waiting
-        self._batch, self._waiting = Batch(), []
+        self._batch, self._waiting, self._since = Batch(), [], None
         for done in reversed(waiting):
             self._call(done, False)
 
@@ -226,6 +251,11 @@ class BatchingStore:
 
     def _committed(self) -> None:
         """The flying batch is durable."""
+        if self._flying is not None:
+            self.rows += len(self._flying)
+        self.commits += 1
+        self.latency.observe(self._reactor.seconds() - self._sent)
+        self._flying_since = None
         waiting, self._flying_waiting, self._flying = self._flying_waiting, [], None
         due, self._due = self._due, False
         if due and (self._batch or self._notes):
@@ -240,6 +270,8 @@ class BatchingStore:
 
     def _refused(self, error: BaseException) -> None:
         """The flying batch is lost."""
+        self.refused += 1
+        self._flying_since = None
         batch, self._flying, self._due = self._flying, None, False
         waiting, self._flying_waiting = self._flying_waiting, []
         if batch is not None:

@@ -43,6 +43,16 @@ class Batch:
         """True when somebody may wait for these rows; notes alone do not count."""
         return bool(self.publications or self.touched or self.subscriptions or self.bindings)
 
+    def __len__(self) -> int:
+        """Rows, notes and all."""
+        return (
+            len(self.publications)
+            + len(self.touched)
+            + len(self.subscriptions)
+            + len(self.bindings)
+            + len(self.notes)
+        )
+
     def touch(self, id: int, etag: str, expires: float) -> None:
         """Fold a refresh into a record that waits to be written, else note it by itself."""
         publications = self.publications

@@ -420,6 +420,48 @@ class StoreContract(_Base):
         self.reactor.until(lambda: not self.store.failed)
         self.assertEqual(self.recovered().publications, [publication(1, etag="before")])
 
+    def test_figures(self) -> None:
+        """OBS-01: commits, rows and their time are counted; OVL-01: the age of what waits."""
+        self.assertEqual((self.store.oldest, self.store.commits), (0.0, 0))
+        self.store.put_publication(publication(1))
+        self.store.put_subscription(subscription(1))
+        self.reactor.rightNow += 1.5
+        self.store.put_binding(binding("bob"))
+        self.assertEqual(self.store.oldest, 1.5)
+        self.assertTrue(self.durable())
+        self.assertEqual((self.store.oldest, self.store.commits, self.store.rows), (0.0, 1, 3))
+        self.assertEqual(sum(self.store.latency.counts), 1)
+        self.assertTrue(self.durable(), "without rows there is no commit")
+        self.assertEqual((self.store.oldest, self.store.commits), (0.0, 1))
+
+    def test_age_behind_a_commit(self) -> None:
+        """OVL-01: the age is that of the commit under way, then of what has gathered since."""
+        self.store.put_publication(publication(1))
+        self.reactor.turn()
+        if not self.store.oldest and self.store.commits:
+            return  # this medium is done at once
+        self.reactor.rightNow += 1.0
+        self.store.put_publication(publication(2))
+        self.reactor.turn()
+        self.reactor.rightNow += 1.0
+        self.assertEqual(self.store.oldest, 2.0)
+        self.reactor.until(lambda: self.store.commits)
+        self.assertEqual(self.store.oldest, 1.0)
+        self.assertTrue(self.durable())
+        self.assertEqual(self.store.oldest, 0.0)
+
+    def test_figures_of_a_failure(self) -> None:
+        """OBS-01: a refused batch is counted; what it took down waits no longer (OVL-01)."""
+        self.break_medium()
+        self.store.put_publication(publication(1))
+        self.assertFalse(self.durable())
+        self.assertEqual((self.store.refused, self.store.commits), (1, 0))
+        self.assertEqual(self.store.oldest, 0.0)
+        self.mend_medium()
+        self.reactor.rightNow += 1.0
+        self.reactor.until(lambda: not self.store.failed)
+        self.flushLoggedErrors()
+
     def test_rows_while_failed(self) -> None:
         """During an outage rows are refused in a later turn; no rows is no failure."""
         self.break_medium()
