@@ -260,6 +260,7 @@ class ServerLink:
         self._locator = locator
         self._targets: list[Target] = []
         self._flow: IFlow | None = None
+        self._contact = ""
         self._cause = ""
         self._kept = False
         self._backoff = Backoff(client.ua.tokens, 1.0, 60.0)
@@ -275,8 +276,12 @@ class ServerLink:
 
     def keep(self) -> None:
         """Keep the connection up from now on; with UDP there is nothing to keep."""
-        self._kept = self._flow is not None and self._flow.reliable
-        self._test_later()
+        flow = self._flow
+        self._kept = flow is not None and flow.reliable
+        if flow is not None and flow.closed:
+            self.flow_failed(flow, TransportError("connection is closed"))
+        else:
+            self._test_later()
 
     def stop(self) -> None:
         """Keep it up no longer."""
@@ -290,31 +295,34 @@ class ServerLink:
 
         On a connection it is the connection's own address, so that the server's requests
         come back on it (CLI-08): a client behind TLS or NAT could not be reached otherwise.
+        While there is no connection it is that of the last one.
         """
         flow = self._flow
+        if flow is None:
+            return self._contact
         user = self._client.settings.user
-        target = self._locator.target
-        where = flow.sent_by if flow is not None else "invalid"
+        where = flow.sent_by
         if isinstance(flow, StreamFlow) and flow.local is not None:
             where = host_port(*flow.local)
         if user.scheme == "sips":
-            return f"<sips:{user.user}@{where}>"
-        transport = ""
-        if target is not None and target.protocol != "UDP":
-            transport = f";transport={target.protocol.lower()}"
-        return f"<sip:{user.user}@{where}{transport}>"
+            self._contact = f"<sips:{user.user}@{where}>"
+        else:
+            transport = f";transport={flow.protocol.lower()}" if flow.reliable else ""
+            self._contact = f"<sip:{user.user}@{where}{transport}>"
+        return self._contact
 
     async def _connect(self) -> None:
         causes: dict[str, str] = {}
+        if self._flow is not None:
+            self._flow.listeners.discard(self)
+            self._flow = None
         for target in self._targets:
             self._cause = ""
             self._locator.target = target
             transport = self._ua.layer.transport(target.protocol, target.address[0])
             if transport is None:
                 continue
-            if self._flow is not None:
-                self._flow.listeners.discard(self)
-            self._flow = flow = transport.flow_to(target.address, target.name)
+            flow = transport.flow_to(target.address, target.name)
             flow.listeners.add(self)
             try:
                 await self._ping()
@@ -327,8 +335,8 @@ class ServerLink:
                 causes[target.address[0]] = self._cause or str(error)
                 continue
             self._backoff.reset()
+            self._flow = flow
             return
-        self._flow = None
         if len(set(causes.values())) > 1:
             causes = {host: f"{cause} ({host})" for host, cause in causes.items()}
         raise UnreachableError(", ".join(dict.fromkeys(causes.values())) or "no address to try")
