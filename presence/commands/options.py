@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
         "--password-file",
         metavar="FILE",
         default=os.environ.get("PRESENCE_PASSWORD_FILE"),
-        help="your password is its first line; - reads standard input [$PRESENCE_PASSWORD_FILE]",
+        help="your password is its first line; - reads standard input "
+        "(default: ask at the terminal) [$PRESENCE_PASSWORD_FILE]",
     )
     group.add_argument(
         "--server",
@@ -94,7 +96,7 @@ def client_settings(options: argparse.Namespace) -> ClientSettings:
         raise CommandError("--ca, --fingerprint, --insecure and sips need --transport tls", USAGE)
     return ClientSettings(
         user=user,
-        password=_client_password(options.password_file),
+        password=_client_password(options.password_file, options.user),
         server=_server(options.server),
         transport=transport,
         ca=options.ca or "",
@@ -142,8 +144,13 @@ def read_password(file: str) -> str:
     return password
 
 
-def _client_password(file: str | None) -> str | None:
-    return read_password(file) if file else None
+def _client_password(file: str | None, user: str) -> str | None:
+    """From a file, else from the terminal if there is one; None when there is none at hand."""
+    if file:
+        return read_password(file)
+    if not sys.stdin.isatty():
+        return None
+    return getpass.getpass(f"Password of {user}: ") or None
 
 
 def _server(text: str | None) -> tuple[str, int | None] | None:

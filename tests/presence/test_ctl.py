@@ -230,6 +230,13 @@ class OptionTests(CtlCase):
         self.assertEqual((settings.aor, settings.password), ("sip:alice@example.com", "secret"))
         self.assertEqual(self.settings("publish", "--server", "other").server, ("other", None))
 
+    def test_password_from_terminal(self) -> None:
+        """Without a file the password is asked for at a terminal; there may be none."""
+        for typed, password in (("secret", "secret"), ("", None)):
+            self.patch(getpass, "getpass", lambda prompt, typed=typed: typed)
+            status, _, _ = self.call("publish", "--user=alice@example.com", given=Terminal())
+            self.assertEqual((status, self.ran[-1][0].password), (OK, password))
+
     def test_tls_is_implied(self) -> None:
         """Options about certificates, and sips, mean TLS."""
         for extra in (("--ca", "x.pem"), ("--insecure",), ("--user", "sips:alice@example.com")):
