@@ -96,7 +96,7 @@ class ClientTransaction(Timed):
             return
         self._interval = min(self._interval * 2, self._layer.values.t2)
         self._due = min(self._due + self._interval, self._deadline)
-        self._layer.retransmissions += 1
+        self._layer.retransmissions_sent += 1
         self._layer.wheel.after(max(0.0, self._due - now), self)
         self._flow.send(self._data)
 

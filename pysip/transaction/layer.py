@@ -69,6 +69,11 @@ class TransactionLayer:
     :ivar servers: live server transactions by key.
     :ivar alternatives: RFC 3263 section 5, None to give a response up whose way has failed.
     :ivar undelivered: responses given up.
+    :ivar requests: new requests received, by transport and method (OBS-01).
+    :ivar responses: responses sent, by transport, method and status.
+    :ivar requests_sent: requests sent, by method; each target tried counts.
+    :ivar retransmissions: requests received again.
+    :ivar retransmissions_sent: requests sent again.
     """
 
     def __init__(
@@ -86,9 +91,11 @@ class TransactionLayer:
         self.values = values or TimerValues()
         self.clients: dict[str, ClientTransaction] = {}
         self.servers: dict[str, ServerTransaction] = {}
-        self.requests: Counter[str] = Counter()
-        self.responses: Counter[int] = Counter()
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self.responses: Counter[tuple[str, str, int]] = Counter()
+        self.requests_sent: Counter[str] = Counter()
         self.retransmissions = 0
+        self.retransmissions_sent = 0
         self.alternatives: Callable[[Via], Deferred[list[Target]]] | None = None
         self.undelivered = 0
         self.watch = DatagramWatch(self)
@@ -134,7 +141,7 @@ class TransactionLayer:
                 known.retransmitted(flow)
                 return
             self._mark_source(request, via, flow)
-            self.requests[method if method in _COUNTED else "other"] += 1
+            self.requests[flow.protocol, method if method in _COUNTED else "other"] += 1
             if method == "CANCEL":
                 self._cancel(request, key, flow)
                 return
@@ -259,7 +266,7 @@ class TransactionLayer:
             data = encode_response(request, status, reason, to_tag=tag, headers=tuple(headers))
         except ParseError:
             return  # no readable Via: nowhere to answer (MSG-17)
-        self.responses[status] += 1
+        self.count_response(flow.protocol, request.method, status)
         out.send(data)
 
     def _tag(self, request: Request) -> str:
@@ -289,9 +296,13 @@ class TransactionLayer:
         if transaction.merge_key:
             self._merged.pop(transaction.merge_key, None)
 
-    def count_response(self, status: int) -> None:
-        """Count a response sent (OBS-01)."""
-        self.responses[status] += 1
+    def count_response(self, protocol: str, method: str, status: int) -> None:
+        """Count a response sent (OBS-01).
+
+        :param protocol: of the flow that the request came on.
+        :param method: of the request.
+        """
+        self.responses[protocol, method if method in _COUNTED else "other", status] += 1
 
     # -- client side --------------------------------------------------------------------
 
@@ -299,6 +310,7 @@ class TransactionLayer:
         self, branch: str, method: str, data: bytes, flow: IFlow, user: IClientTransactionUser
     ) -> ClientTransaction:
         """Send a request; ``data`` carries ``branch`` in its top Via."""
+        self.requests_sent[method] += 1
         transaction = ClientTransaction(self, branch, method, data, flow, user)
         self.clients[branch] = transaction
         transaction.start()

@@ -73,7 +73,7 @@ class ServerTransaction(Timed):
                 layer.forget_server(self)  # timer J is 0
             else:
                 layer.wheel.after(layer.values.transaction, self)
-        layer.count_response(status)
+        layer.count_response(self.flow.protocol, request.method, status)
         self._out = self._send(request, data)
 
     def _send(self, request: Request, data: bytes) -> IFlow:
@@ -132,7 +132,7 @@ class InviteServerTransaction(ServerTransaction):
         self._answered = True
         self._response = data
         self._request = None
-        layer.count_response(status)
+        layer.count_response(self.flow.protocol, request.method, status)
         self._deadline = layer.clock.seconds() + layer.values.transaction
         layer.wheel.after(layer.values.transaction if self.flow.reliable else self._interval, self)
         self._out = self._send(request, data)
