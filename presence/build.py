@@ -211,6 +211,7 @@ def _identities(config: Config, domains: Domains, accounts: Accounts) -> Identit
         domains,
         authenticator=authenticator,
         accounts=accounts,
+        authentication_info=digest.authentication_info,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ MODES = ("trust", "digest", "both", "none")
 _NOBODY = Identity(())
 _ANONYMOUS = Identity((), anonymous=True, source="asserted")
 _CACHED = 10_000
+_COUNTED = 200
+"""Trusted peers that are counted each by itself."""
 
 
 class TrustPolicy:
@@ -110,6 +113,8 @@ class IdentityPolicy:
     :param accounts: the identities of the Digest users.
     :param authentication_info: prove in 2xx that we know the password too, and give the
         next nonce (AUT-10).
+
+    :ivar peers: requests of trusted peers by their address (OBS-01).
     """
 
     def __init__(
@@ -127,6 +132,7 @@ class IdentityPolicy:
         self._authenticator = authenticator
         self._accounts = accounts
         self._authentication_info = authentication_info
+        self.peers: Counter[str] = Counter()
         self._modes: dict[tuple[str, str], str] = {}
         self._mode = self._checked(mode)
 
@@ -175,6 +181,8 @@ class IdentityPolicy:
             if mode == "none":
                 return self._stated(request)
             if trusted:
+                peers, host = self.peers, flow.remote[0]
+                peers[host if host in peers or len(peers) < _COUNTED else "other"] += 1
                 identity = self._asserted(request)
                 if identity is not None:
                     return identity

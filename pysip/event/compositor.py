@@ -280,6 +280,11 @@ class Compositor:
         if known is not None:
             known.published(resource)
 
+    @property
+    def published_resources(self) -> int:
+        """How many resources have publications."""
+        return len(self._live)
+
     # -- state --------------------------------------------------------------------------
 
     def publications(self, package: str, resource: str) -> list[PublicationRecord]:

@@ -75,6 +75,16 @@ class Notifier:
     def __len__(self) -> int:
         return len(self._table.dialogs)
 
+    @property
+    def pending(self) -> int:
+        """How many subscriptions wait for a decision."""
+        return self._table.pending
+
+    @property
+    def watched_resources(self) -> int:
+        """How many resources have subscriptions."""
+        return len(self._table.resources)
+
     def add_package(self, package: IEventPackage) -> None:
         """Serve SUBSCRIBE for a package."""
         self._packages[package.name] = package

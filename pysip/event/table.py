@@ -101,6 +101,11 @@ class SubscriptionTable:
         if state == "pending":
             self._pending[watcher] += 1
 
+    @property
+    def pending(self) -> int:
+        """How many subscriptions wait for a decision."""
+        return sum(self._pending.values())
+
     def members(self, package: str, resource: str) -> list[Subscription]:
         """The subscriptions to a resource."""
         return list(self.resources.get((package, resource), {}).values())

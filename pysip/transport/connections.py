@@ -226,6 +226,11 @@ class StreamTransport(Transport):
         if listeners:
             self.clock.callLater(0, self.tell, flow, list(listeners), error)
 
+    @property
+    def connections(self) -> int:
+        """Connections there are, those being opened as well."""
+        return len(self._open)
+
     # -- idle connections
 
     def _track(self, flow: StreamFlow) -> None:
