@@ -113,7 +113,7 @@ class ServerTransaction(Timed):
 class InviteServerTransaction(ServerTransaction):
     """An INVITE, which is only ever refused: resends the refusal until the ACK (TXN-12)."""
 
-    __slots__ = ("_acked", "_deadline", "_interval")
+    __slots__ = ("_acked", "_deadline", "_due", "_interval")
 
     def __init__(
         self, layer: TransactionLayer, key: str, merge_key: str, request: Request, flow: IFlow
@@ -122,6 +122,7 @@ class InviteServerTransaction(ServerTransaction):
         self._acked = False
         self._interval = layer.values.t1
         self._deadline = 0.0
+        self._due = 0.0  # of timer G, so that lateness does not add up
 
     def respond(self, data: bytes, status: int) -> None:
         """Send a final response and start timers G and H."""
@@ -133,7 +134,9 @@ class InviteServerTransaction(ServerTransaction):
         self._response = data
         self._request = None
         layer.count_response(self.flow.protocol, request.method, status)
-        self._deadline = layer.clock.seconds() + layer.values.transaction
+        now = layer.clock.seconds()
+        self._deadline = now + layer.values.transaction
+        self._due = now + self._interval
         layer.wheel.after(layer.values.transaction if self.flow.reliable else self._interval, self)
         self._out = self._send(request, data)
 
@@ -154,12 +157,13 @@ class InviteServerTransaction(ServerTransaction):
     def fire(self) -> None:
         """Timer G: send again; timers H and I: end."""
         layer = self._layer
-        remaining = self._deadline - layer.clock.seconds()
-        if self._acked or not self._answered or remaining <= 1e-3:
+        now = layer.clock.seconds()
+        if self._acked or not self._answered or now >= self._deadline - 1e-3:
             self._answered = True
             layer.forget_server(self)
             return
         self._interval = min(self._interval * 2, layer.values.t2)
-        layer.wheel.after(min(self._interval, remaining), self)
+        self._due = min(self._due + self._interval, self._deadline)
+        layer.wheel.after(max(0.0, self._due - now), self)
         if self._out is not None:
             self._out.send(self._response)
