@@ -202,9 +202,7 @@ def _identities(config: Config, domains: Domains, accounts: Accounts) -> Identit
         auth_int=digest.auth_int,
         allow_no_qop=digest.allow_no_qop,
         lifetime=digest.nonce_lifetime,
-        guard=FailureGuard(
-            digest.max_failures or 1 << 30, digest.failure_window, digest.block_time
-        ),
+        guard=FailureGuard(digest.max_failures, digest.failure_window, digest.block_time),
     )
     return IdentityPolicy(
         TrustPolicy(config.trust.networks, config.trust.tls_names),
