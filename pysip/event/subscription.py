@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from zope.interface import implementer
@@ -14,6 +14,8 @@ from pysip.interfaces import IClientTransactionUser, Identity, Target
 from pysip.timers import Alarm, Timed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pysip.event.notifier import Notifier
     from pysip.interfaces import IClientTransaction
     from pysip.message import Response
@@ -26,7 +28,10 @@ NOT_DUE, CHANGED, FORCED = 0, 1, 2
 
 
 class DialogRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a SubscriptionRecord holds besides its columns."""
+    """What a SubscriptionRecord holds besides its columns.
+
+    :ivar octets: every character stands for one octet of UTF-8, or of what is none.
+    """
 
     call_id: str
     local_tag: str
@@ -50,10 +55,52 @@ class DialogRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: tuple[tuple[str, str], ...] = ()
     instance: str = ""
     charging: str = ""
+    octets: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DialogRecord).decode
+
+
+def encode_dialog(record: DialogRecord) -> bytes:
+    """The octets to store of a dialog.
+
+    Text that was no UTF-8 on the wire (a display name in Latin-1) cannot be encoded as it is;
+    then all text is kept as its octets, and ``octets`` is set.
+    """
+    try:
+        return _encode(record)
+    except UnicodeEncodeError:
+        return _encode(_recode(msgspec.structs.replace(record, octets=True), _to_octets))
+
+
+def decode_dialog(data: bytes) -> DialogRecord:
+    """What :func:`encode_dialog` was given.
+
+    :raises msgspec.DecodeError: the octets are damaged.
+    """
+    record = _decode(data)
+    return _recode(record, _from_octets) if record.octets else record
+
+
+def _to_octets(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _from_octets(text: str) -> str:
+    return text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _recode(record: DialogRecord, change: Callable[[str], str]) -> DialogRecord:
+    """The record with all text in it changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, str):
+            return change(value)
+        return tuple(map(changed, value)) if isinstance(value, tuple) else value
+
+    fields = {name: changed(getattr(record, name)) for name in record.__struct_fields__}
+    return msgspec.structs.replace(record, **fields)
 
 
 @implementer(ISubscription, IClientTransactionUser)
@@ -188,7 +235,7 @@ class Subscription(Timed):
             self.resource,
             self.cseq_limit,
             wall + self.deadline - now,
-            _encode(
+            encode_dialog(
                 DialogRecord(
                     dialog.call_id,
                     dialog.local_tag,
@@ -224,7 +271,7 @@ class Subscription(Timed):
 
         :raises msgspec.DecodeError: the record is damaged.
         """
-        kept = _decode(record.dialog)
+        kept = decode_dialog(record.dialog)
         dialog = Dialog(
             kept.call_id,
             kept.local_tag,

@@ -257,7 +257,7 @@ class Phone:
             if name in ("via", "from", "to", "call-id", "cseq")
         ]
         head = f"SIP/2.0 {status} Said So\r\n{''.join(kept)}Content-Length: 0\r\n\r\n"
-        self.wire.send(head.encode())
+        self.wire.send(head.encode(errors="surrogateescape"))
 
     def listen(self, seconds: float) -> list[Message]:
         """Serve the wire for some time; the requests that came meanwhile."""

@@ -24,7 +24,7 @@ class Message:
     """
 
     def __init__(self, head: bytes, body: bytes) -> None:
-        self.start, *lines = head.decode().split("\r\n")
+        self.start, *lines = head.decode(errors="surrogateescape").split("\r\n")
         self.fields = [
             (name.strip().lower(), value.strip())
             for name, _, value in (line.partition(":") for line in lines)
