@@ -1,1 +1,1 @@
-"""Tests (tests/interop)."""
+"""Tests with programs that others have written: SIPp, baresip, Kamailio."""
