@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from presence.client import ClientSettings, PresenceClient, UnreachableError
+from presence.client import ClientSettings, PresenceClient
 from presence.commands.failures import OK, USAGE, CommandError, unreachable
+from presence.link import UnreachableError
 from pysip.transport.base import host_port
 from pysip.transport.credentials import CredentialsError
 

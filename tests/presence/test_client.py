@@ -9,12 +9,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from presence.client import ClientSettings, PresenceClient, UnreachableError
+from presence.client import ClientSettings, PresenceClient
 from presence.commands.failures import AUTHENTICATION, OK, REFUSED, UNREACHABLE, USAGE
 from presence.commands.publish import PublishCommand, Publishing
 from presence.commands.session import ClientCommand, Output, Process, Session
 from presence.commands.views import JsonView, LineView, TableView, View
 from presence.commands.watch import FetchCommand, WatchCommand
+from presence.link import UnreachableError
 from presence.source import Status
 from pysip.auth.digest import ha1
 from pysip.auth.domains import Domains
