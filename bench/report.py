@@ -1,0 +1,283 @@
+"""Tables of benchmark results, and their places in RESULTS.md.
+
+``python -m bench.report results.jsonl`` prints the tables of what ``bench/run --out`` has
+kept; with ``--write RESULTS.md`` they replace the tables between the comments
+``<!-- table NAME -->`` and ``<!-- end -->`` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+Key = tuple[str, str, str, str]
+"""Load, server, variant, phase."""
+
+TARGET = 0.5
+"""Greatest ratio of our processor time to durable Kamailio's (issue 2)."""
+
+_CORE = (
+    *("publish-initial", "publish-refresh", "publish-modify"),
+    *("subscribe-initial", "subscribe-refresh", "unsubscribe"),
+)
+_FANOUT = ("fanout-10", "fanout-100", "fanout-1000")
+_PHASES = (*_CORE, *_FANOUT, "mixed")
+_PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def median(results: Iterable[Result]) -> Result:
+    """The medians of the rounds of one phase, number by number; and the spread of its cost."""
+    given = list(results)
+    first = given[0]
+    made: Result = {}
+    for key, value in first.items():
+        values = [result[key] for result in given if key in result]
+        if isinstance(value, dict):
+            made[key] = median(values) if key == "latency_ms" or _numbers(value) else value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            made[key] = statistics.median(values)
+        else:
+            made[key] = value
+    if "cpu_ms" in first:
+        costs = [result["cpu_ms"] for result in given]
+        made["spread"] = max(costs) / min(costs) if min(costs) else 0.0
+        made["rounds"] = len(given)
+    return made
+
+
+def _numbers(value: dict[str, Any]) -> bool:
+    return all(isinstance(number, int | float) for number in value.values())
+
+
+def medians(results: Iterable[Result]) -> dict[Key, Result]:
+    """Medians by load, server, variant and phase."""
+    grouped: dict[Key, list[Result]] = {}
+    for result in results:
+        if result["load"] in ("own", "reference"):
+            key = (result["load"], result["server"], result["variant"], result["phase"])
+            grouped.setdefault(key, []).append(result)
+    return {key: median(group) for key, group in grouped.items()}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, the first column to the left, the others to the right."""
+    names = list(head)
+    lines = [names, ["---", *("---:" for _ in names[1:])], *map(list, rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _latency(result: Result) -> list[str]:
+    """p50, p95 and p99 in ms; of a mixture the worst of its kinds."""
+    kinds = result["latency_ms"].values()
+    return [f"{max(kind[name] for kind in kinds):.1f}" for name in ("p50", "p95", "p99")]
+
+
+def _name(phase: str) -> str:
+    if phase.startswith("fanout-"):
+        return f"fan-out to {phase[7:]} watchers"
+    return {"mixed": "mixed busy hour"}.get(phase, phase.replace("-", " "))
+
+
+def _machine(results: list[Result]) -> str:
+    rows = [result for result in results if result["load"] == "machine"]
+    if not rows:
+        return ""
+    one = rows[-1]
+    return (
+        f"Measured {one['date']}, revision {one['revision']}: {one['processor']},"
+        f" {one['cores']} cores; {one['system']}; Python {one['python']}, Twisted"
+        f" {one['twisted']}, SQLite {one['sqlite']}; {one['kamailio'] or 'no Kamailio'}. Writing"
+        f" and flushing 4 KiB took {one['flush_ms']:.2f} ms, and {one['busy']:.1f} processes"
+        " were running when the measurements began.\n"
+    )
+
+
+def _own(found: dict[Key, Result]) -> str:
+    rows = []
+    for phase in _PHASES:
+        result = found.get(("own", "txpresence", "sqlite", phase))
+        if result is None:
+            continue
+        per_notify = result.get("cpu_us_per_notify") if phase in _FANOUT else None
+        rows.append(
+            [
+                _name(phase),
+                f"{result['cpu_ms']:.3f}",
+                f"{result['cpu_ms'] - result['main_cpu_ms']:.3f}",
+                f"{per_notify:.1f}" if per_notify is not None else "",
+                f"{result['rate']:.0f}",
+                *_latency(result),
+                f"{result['spread']:.2f}",
+            ]
+        )
+    head = ("operation", "CPU ms", "of it store thread", "µs per NOTIFY", "per s")
+    return table((*head, "p50 ms", "p95 ms", "p99 ms", "max/min"), rows) if rows else ""
+
+
+def _variants(found: dict[Key, Result]) -> str:
+    names = ("sqlite", "digest", "memory")
+    rows = [
+        [_name(phase), *(f"{cost:.3f}" if cost else "" for cost in costs)]
+        for phase in _CORE
+        if any(costs := [_cost(found, ("own", "txpresence", v, phase)) for v in names][1:])
+        and (costs := [_cost(found, ("own", "txpresence", v, phase)) for v in names])
+    ]
+    return table(("CPU ms", "durable", "durable, Digest", "nothing stored"), rows) if rows else ""
+
+
+def _cost(found: dict[Key, Result], key: Key) -> float:
+    return found[key]["cpu_ms"] if key in found else 0.0
+
+
+def _memory(found: dict[Key, Result]) -> str:
+    result = found.get(("own", "txpresence", "sqlite", "memory"))
+    if result is None:
+        return ""
+    many = f"{result['publications']:.0f} publications"
+    rows = [
+        ["started", f"{result['start_mb']:.0f}", ""],
+        [
+            f"{many}, at rest",
+            f"{result['published_mb']:.0f}",
+            f"{result['publication_octets']:.0f}",
+        ],
+        [
+            f"and {result['subscriptions']:.0f} subscriptions, right after their load",
+            f"{result['peak_mb']:.0f}",
+            "",
+        ],
+        [
+            "the same at rest",
+            f"{result['subscribed_mb']:.0f}",
+            f"{result['subscription_octets']:.0f}",
+        ],
+    ]
+    return table(("state", "PSS MB", "octets each"), rows)
+
+
+def _ratios(found: dict[Key, Result]) -> str:
+    rows = []
+    for phase in _PHASES:
+        ours = found.get(("reference", "txpresence", "sqlite", phase))
+        theirs = found.get(("reference", "kamailio", "sqlite", phase))
+        if ours is None or theirs is None:
+            continue
+        field, unit = ("cpu_us_per_notify", "µs/NOTIFY") if phase in _FANOUT else ("cpu_ms", "ms")
+        digits = 1 if phase in _FANOUT else 3
+        ratio = ours[field] / theirs[field] if theirs[field] else 0.0
+        rows.append(
+            [
+                _name(phase),
+                f"{ours[field]:.{digits}f} {unit}",
+                f"{theirs[field]:.{digits}f} {unit}",
+                f"{ratio:.2f}",
+                "met" if ratio <= TARGET else "**missed**",
+                f"{ours['rate']:.0f} / {theirs['rate']:.0f}",
+                f"{_latency(ours)[2]} / {_latency(theirs)[2]}",
+                f"{ours['spread']:.2f} / {theirs['spread']:.2f}",
+            ]
+        )
+    head = ("workload", "txpresence", "Kamailio, SQLite", "ratio", f"target {TARGET:g}")
+    return table((*head, "per s", "p99 ms", "max/min"), rows) if rows else ""
+
+
+def _information(found: dict[Key, Result]) -> str:
+    columns = (
+        ("txpresence durable", ("txpresence", "sqlite")),
+        ("Kamailio, nothing stored", ("kamailio", "mem")),
+        ("txpresence durable, Digest", ("txpresence", "digest")),
+        ("Kamailio, nothing stored, Digest", ("kamailio", "mem-auth")),
+    )
+    rows = []
+    for phase in (*_CORE, *_FANOUT):
+        cells = []
+        for _, (server, variant) in columns:
+            result = found.get(("reference", server, variant, phase), {})
+            if phase in _FANOUT and "cpu_us_per_notify" in result:
+                cells.append(f"{result['cpu_us_per_notify']:.1f} µs/NOTIFY")
+            else:
+                cells.append(f"{result['cpu_ms']:.3f} ms" if "cpu_ms" in result else "")
+        if any(cells[1:]):
+            rows.append([_name(phase), *cells])
+    return table(("workload", *(name for name, _ in columns)), rows) if rows else ""
+
+
+def _profile(results: list[Result]) -> str:
+    texts = []
+    for result in results:
+        if result["load"] != "profile":
+            continue
+        total = result["total"]
+        modules = table(
+            ("module", "µs", "share"),
+            ([name, f"{own:.1f}", f"{own / total:.0%}"] for name, own in result["modules"][:10]),
+        )
+        functions = table(
+            ("function", "calls", "µs"),
+            (
+                [f"`{name}`", f"{calls:g}", f"{own:.1f}"]
+                for name, calls, own in result["functions"][:12]
+            ),
+        )
+        texts.append(
+            f"#### {_name(result['phase'])}: {total:.0f} µs per operation\n\n{modules}\n{functions}"
+        )
+    return "\n".join(texts)
+
+
+def _faults(results: list[Result]) -> str:
+    rows = [
+        [
+            f"{result['load']} {result.get('server', '')} {result.get('variant', '')}",
+            f"{result['phase']}, round {result.get('round', 1)}",
+            ", ".join(f"{name}: {n}" for name, n in result["faults"].items()),
+        ]
+        for result in results
+        if result.get("faults")
+    ]
+    return table(("load", "phase", "faults"), rows) if rows else "No load has found a fault.\n"
+
+
+def tables(results: list[Result]) -> dict[str, str]:
+    """All tables that the results fill, by name."""
+    found = medians(results)
+    makers: dict[str, Callable[[], str]] = {
+        "machine": lambda: _machine(results),
+        "own": lambda: _own(found),
+        "variants": lambda: _variants(found),
+        "memory": lambda: _memory(found),
+        "ratios": lambda: _ratios(found),
+        "information": lambda: _information(found),
+        "profile": lambda: _profile(results),
+        "faults": lambda: _faults(results),
+    }
+    made = {name: make() for name, make in makers.items()}
+    return {name: text for name, text in made.items() if text}
+
+
+def main() -> None:
+    """Print the tables or put them in their places."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="whose tables to replace")
+    given = parser.parse_args()
+    results = [json.loads(line) for path in given.results for line in path.read_text().splitlines()]
+    made = tables(results)
+    if given.write is None:
+        print("\n".join(made.values()))
+        return
+
+    def place(match: re.Match[str]) -> str:
+        return f"{match[1]}{made[match[2]]}{match[3]}" if match[2] in made else match[0]
+
+    given.write.write_text(_PLACE.sub(place, given.write.read_text()))
+
+
+if __name__ == "__main__":
+    main()
