@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from presence.accountfile import Account, AccountError, AccountStore, Secrets, connect, rows
+from presence.oplog import ACCOUNTS_UNREADABLE, cleared, report
 from pysip.auth.digest import ALGORITHMS
 from pysip.interfaces import ICredentialSource
 
@@ -184,14 +185,11 @@ class Accounts:
             except _UNREADABLE as error:
                 following.close()
                 if working:
-                    self._log.error(
-                        "accounts: {path} cannot be read ({reason}); the accounts read before "
-                        "stay in force; restore the file",
-                        path=str(self._path),
-                        reason=str(error),
-                    )
+                    report(self._log, ACCOUNTS_UNREADABLE, f"{self._path}: {error}")
                 working = False
             else:
+                if not working:
+                    cleared(self._log, ACCOUNTS_UNREADABLE)
                 working = True
                 if copy is not None:
                     self._reactor.callFromThread(self._install, copy, None)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
+from presence.oplog import CANNOT_START, report
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -37,7 +39,7 @@ def exit_with(message: str, reactor: Stoppable, status: int = 1) -> None:
 
     :param message: one sentence or more that tells what to do.
     """
-    _log.critical("The server cannot go on: {message}", message=message)
+    report(_log, CANNOT_START, message)
     if sys.__stderr__ is not None:  # twistd makes sys.stderr a log
         print(f"presence: {message}", file=sys.__stderr__, flush=True)
     atexit.register(_leave, status)

@@ -1,25 +1,54 @@
-"""The log that ``twistd`` writes, less the events below the configured level."""
+"""The log that ``twistd`` writes: levels, numbers of problems, and no word about users."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from twisted.application.service import MultiService
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
     LogLevel,
     LogLevelFilterPredicate,
-    textFileLogObserver,
+    formatEventAsClassicLogText,
 )
 from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
+from presence.oplog import numbered
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from twisted.logger import LogEvent
+
+_PRIVATE = re.compile(
+    r"""\b(?P<scheme>sips?|pres|im|tel):[^\s<>"'(),;]+"""  # a URI
+    r"""|[\w.!#$%&*+/=?^`{|}~-]+@[\w.:\[\]-]*\w"""  # or an address without scheme
+)
+
+
+def redacted(text: str) -> str:
+    """``text`` without URIs and addresses of users (OBS-03, SEC-04)."""
+    if "@" not in text and ":" not in text:
+        return text
+    return _PRIVATE.sub(lambda found: f"{found['scheme']}:***" if found["scheme"] else "***", text)
+
+
+def format_event(event: LogEvent) -> str | None:
+    """A line, or the lines of a traceback; None for an event without text.
+
+    Whatever an exception may quote, addresses of users appear at level ``debug`` only.
+    """
+    text = formatEventAsClassicLogText(numbered(event))
+    if text is None or event.get("log_level") is LogLevel.debug:
+        return text
+    return redacted(text)
 
 
 class LogSettings:
@@ -63,9 +92,8 @@ class LogSettings:
             if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
                 signal.signal(signal.SIGUSR1, _rotation(file))
             self.stream = cast(TextIO, file)
-        return cast(
-            ILogObserver, FilteringLogObserver(textFileLogObserver(self.stream), [self._predicate])
-        )
+        writer = FileLogObserver(self.stream, format_event)
+        return cast(ILogObserver, FilteringLogObserver(writer, [self._predicate]))
 
 
 class LoggedService(MultiService):

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from presence.histogram import Histogram
+from presence.oplog import OVERLOAD, cleared, report
 from pysip.interfaces import IAdmissionControl
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ class LatencyGuard:
         # Half of the past stays, so that one short stall does not open and shut the door.
         load = max(load, self.load / 2)
         if (load >= 1) != (self.load >= 1):
-            self._log.warn(
-                "overload {what}: load is {load:.2f} of the limit",
-                what="begins, new requests get 503" if load >= 1 else "is over",
-                load=load,
-            )
+            told = f"its load is {load:.2f} of the limit"
+            if load >= 1:
+                report(self._log, OVERLOAD, told)
+            else:
+                cleared(self._log, OVERLOAD, told)
         self.load = load
         self.start()
 

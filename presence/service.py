@@ -22,6 +22,7 @@ from presence.accounts import AccountError
 from presence.build import Node, apply_changes, build_node, reload_certificates
 from presence.config import DEFAULT_STATE_DIR, ConfigError, restart_required
 from presence.fatal import exit_with
+from presence.oplog import RELOAD_REFUSED, report
 from presence.store.records import StoreError
 from pysip.transport.credentials import CredentialsError
 
@@ -184,7 +185,7 @@ class PresenceService(Service):
             new = self._reread()
             reload_certificates(self._config, node)
         except (ConfigError, CredentialsError, OSError, SSL.Error) as error:
-            self._log.error("reload refused, the old configuration stays: {error}", error=error)
+            report(self._log, RELOAD_REFUSED, str(error))
             return
         waiting = restart_required(self._config, new)
         self._config = new

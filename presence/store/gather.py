@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from presence.histogram import Histogram
+from presence.oplog import STORE_REFUSES, cleared, report
 from presence.store.records import Batch, Done
 
 if TYPE_CHECKING:
@@ -244,8 +245,8 @@ class BatchingStore:
             done(durable)
         except Exception:
             self._log.failure(
-                "Store: who waited for a commit has failed (durable: {durable}); "
-                "its request stays unanswered, the others go on; please report this.",
+                "who waited for a commit has failed (durable: {durable}); its request stays"
+                " unanswered, the others go on",
                 durable=durable,
             )
 
@@ -277,13 +278,7 @@ class BatchingStore:
         if batch is not None:
             self._notes = batch.notes | self._notes
         self.failed = True
-        self._log.critical(
-            "Store refuses writes. Cause: {cause}. Effect: requests that change state are "
-            "answered 503, those under way are undone. Action: make the medium writable (space, "
-            "permissions, hardware); it is tried again every {interval:g} s.",
-            cause=error,
-            interval=PROBE_INTERVAL,
-        )
+        report(self._log, STORE_REFUSES, str(error))
         self._drop(waiting)
         self._probe_later()
         self._proceed()
@@ -314,7 +309,7 @@ class BatchingStore:
         if not self._opened:
             return
         self.failed = False
-        self._log.critical("Store takes writes again; new requests are served.")
+        cleared(self._log, STORE_REFUSES)
         if self._notes:
             self._flush_if_idle()
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from presence.interfaces import IPresenceStore
+from presence.oplog import STORE_NOT_CLOSED, report
 from presence.store.gather import BatchingStore
 from presence.store.medium import SYNCHRONOUS, Lock, connect, explain, scripts
 from presence.store.records import Batch, StoreError
@@ -237,7 +239,7 @@ class SqliteStore(BatchingStore):
 
     def _not_written(self, error: BaseException) -> None:
         if not isinstance(error, sqlite3.Error):
-            self._log.error("Store: a batch cannot be written: {error!r}", error=error)
+            self._log.failure("a batch cannot be written", Failure(error))
         self._refused(explain(self._path, error))
 
     def _probe(self) -> None:
@@ -262,9 +264,5 @@ class SqliteStore(BatchingStore):
         self._closed()
 
     def _shut_badly(self, error: BaseException) -> None:
-        self._log.error(
-            "Store was not closed cleanly. Cause: {cause}. Effect: none now, the next start "
-            "reads its write-ahead log. Action: check the disk.",
-            cause=explain(self._path, error),
-        )
+        report(self._log, STORE_NOT_CLOSED, str(explain(self._path, error)))
         self._shut(None)

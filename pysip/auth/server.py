@@ -167,11 +167,14 @@ class FailureGuard:
             _bound(self._blocked, self._limit)
             self._blocked[key] = now + self._penalty
             self._log.warn(
-                "digest: {failures} wrong passwords from {address}; refused for {penalty} s",
+                "{failures} wrong passwords of one user from one address, which is refused for"
+                " {penalty:g} s",
+                problem="guessing",
                 failures=len(times),
-                address=address,
                 penalty=self._penalty,
             )
+            # whose address it is may be personal (OBS-03)
+            self._log.debug("wrong passwords from {address}", address=address)
         else:
             _bound(self._seen, self._limit)
             self._seen[key] = times

@@ -458,7 +458,11 @@ class Notifier:
             try:
                 subscription = Subscription.from_record(self, record, wall, now)
             except msgspec.DecodeError:
-                self._log.error("subscription {id} in the store is damaged", id=record.id)
+                self._log.error(
+                    "subscription {id} in the store is damaged",
+                    id=record.id,
+                    problem="damaged-record",
+                )
                 self._store.remove_subscription(record.id)
                 continue
             subscription.delivered = digests.get(record.id)

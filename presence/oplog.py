@@ -1,0 +1,220 @@
+"""Numbered operator problems: what can go wrong, what it means, what to do about it.
+
+``docs/problems.md`` shows the same to operators.  Each problem is logged with its number and
+its remedy by :func:`report`.  What the SIP library logs knows no numbers; a failure of it, or
+an event that names its kind in the field ``problem``, gets them by :func:`numbered`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.logger import ILogObserver, LogLevel
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.logger import LogEvent, Logger
+
+
+@attrs.frozen(slots=True)
+class Problem:
+    """One entry of the catalogue.
+
+    :ivar number: stays the same in all releases.
+    :ivar name: what events of the library call it.
+    :ivar level: of the log event.
+    :ivar title: what is wrong.
+    :ivar effect: what users notice.
+    :ivar action: what the operator can do.
+    """
+
+    number: int
+    name: str
+    level: str
+    title: str
+    effect: str
+    action: str
+
+
+CERTIFICATE = Problem(
+    101,
+    "certificate",
+    "error",
+    "a certificate expires soon",
+    "from then on clients refuse TLS connections",
+    "renew it, put it in the place of the old one and send SIGHUP",
+)
+STORE_REFUSES = Problem(
+    201,
+    "store-refuses",
+    "critical",
+    "the store refuses writes",
+    "requests that change state get 503, those under way are undone; what is known is served",
+    "make the file writable: room on its disk, permissions, hardware; it is tried again every"
+    " second",
+)
+STORE_NOT_CLOSED = Problem(
+    202,
+    "store-not-closed",
+    "error",
+    "the store was not closed cleanly",
+    "none now: the next start reads its write-ahead log",
+    "check the disk; keep the -wal file beside the store",
+)
+DAMAGED_RECORD = Problem(
+    203,
+    "damaged-record",
+    "error",
+    "a record in the store cannot be read",
+    "the subscription or registration is forgotten; its client makes another when it refreshes",
+    "check the disk; with many of these restore a copy of the store, or begin a new one",
+)
+OVERLOAD = Problem(
+    301,
+    "overload",
+    "warn",
+    "the server is overloaded",
+    "new publications, subscriptions and registrations get 503 with Retry-After; refreshes are"
+    " served",
+    "look at presence_event_loop_delay_seconds and presence_store_commit_seconds for what is"
+    " slow; spread the users over more servers",
+)
+GUESSING = Problem(
+    302,
+    "guessing",
+    "warn",
+    "somebody tries passwords",
+    "that user is refused from that address for a while, the right password included",
+    "with log level debug the address is told; a telephone with an old password looks the same",
+)
+ACCOUNTS_UNREADABLE = Problem(
+    401,
+    "accounts-unreadable",
+    "error",
+    "the account file cannot be read",
+    "the accounts read before stay in force; changes are not seen",
+    "restore the file or its permissions",
+)
+RELOAD_REFUSED = Problem(
+    402,
+    "reload-refused",
+    "error",
+    "reload refused, the new configuration cannot be used",
+    "the old one stays in force",
+    "correct the file, try it with twistd presence check-config, and send SIGHUP again",
+)
+TRACE_FAILED = Problem(
+    403,
+    "trace-failed",
+    "error",
+    "the trace cannot be written",
+    "tracing has ended; nothing else is concerned",
+    "make the file writable, and send SIGHUP to begin again",
+)
+BUG = Problem(
+    501,
+    "bug",
+    "critical",
+    "a fault of the program",
+    "the request got 500 or no answer; the server goes on",
+    "please report it with the traceback",
+)
+CANNOT_START = Problem(
+    502,
+    "cannot-start",
+    "critical",
+    "the server cannot go on",
+    "the process ends with status 1",
+    "remove the cause and start it again",
+)
+
+CATALOGUE: dict[str, Problem] = {
+    problem.name: problem
+    for problem in (
+        CERTIFICATE,
+        STORE_REFUSES,
+        STORE_NOT_CLOSED,
+        DAMAGED_RECORD,
+        OVERLOAD,
+        GUESSING,
+        ACCOUNTS_UNREADABLE,
+        RELOAD_REFUSED,
+        TRACE_FAILED,
+        BUG,
+        CANNOT_START,
+    )
+}
+"""All problems by name."""
+
+_TEXT = "P{number}: {title}. Cause: {cause}. Effect: {effect}. Action: {action}."
+# what is told last may go on with a traceback
+_HEAD = "P{number}: {title}. Effect: {effect}. Action: {action}."
+
+
+def report(log: Logger, problem: Problem, cause: str) -> None:
+    """Log that a problem has begun.
+
+    :param cause: what was seen; no addresses or documents of users (OBS-03).
+    """
+    log.emit(
+        LogLevel.levelWithName(problem.level),
+        _TEXT,
+        number=problem.number,
+        problem=problem.name,
+        title=problem.title,
+        cause=cause,
+        effect=problem.effect,
+        action=problem.action,
+    )
+
+
+def cleared(log: Logger, problem: Problem, detail: str = "") -> None:
+    """Log that a problem is over, at its own level so that whoever saw it sees this."""
+    log.emit(
+        LogLevel.levelWithName(problem.level),
+        "P{number} is over: {title} no more{detail}.",
+        number=problem.number,
+        title=problem.title,
+        detail=f" ({detail})" if detail else "",
+    )
+
+
+def problem_of(event: LogEvent) -> Problem | None:
+    """The problem that a log event tells of: named, or a failure, which is a bug."""
+    name = event.get("problem")
+    if name is None and event.get("log_failure") is not None:
+        return BUG
+    return CATALOGUE.get(name) if isinstance(name, str) else None
+
+
+def numbered(event: LogEvent) -> LogEvent:
+    """The event, with number, effect and action when it is one of the library's."""
+    problem = problem_of(event)
+    if problem is None or "number" in event:
+        return event
+    told: dict[str, Any] = dict(event)
+    told.update(
+        number=problem.number, title=problem.title, effect=problem.effect, action=problem.action
+    )
+    cause = event.get("log_format") or "{title}"
+    told["log_format"] = f"{_HEAD} Cause: {cause}"
+    return told
+
+
+@implementer(ILogObserver)
+class ProblemCounter:
+    """Counts the problems that the log tells of.
+
+    :ivar counts: by number.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def __call__(self, event: LogEvent) -> None:
+        """Count what one event tells of."""
+        problem = problem_of(event)
+        if problem is not None:
+            self.counts[problem.number] += 1
