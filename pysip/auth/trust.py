@@ -214,8 +214,9 @@ class IdentityPolicy:
         sender = request.from_
         if is_anonymous(sender.uri):
             return Identity((), anonymous=True)
-        uri = self._domains.canonical(sender.uri)
-        return Identity((uri,), sender.display, hides_identity(privacy(request)), "none")
+        uri = self._principal(sender.uri)
+        hidden = hides_identity(privacy(request))
+        return Identity((uri,) if uri else (), sender.display, hidden, "none")
 
     def _authenticated(self, request: Request, flow: IFlow) -> Identity:
         """What Digest proves (AUT-11)."""
@@ -245,7 +246,7 @@ class IdentityPolicy:
         if is_anonymous(sender.uri):
             hidden, display, principal = True, "", identities[0] if identities else ""
         else:
-            principal = self._domains.canonical(sender.uri)
+            principal = self._principal(sender.uri)
         if principal not in identities:
             raise SipError(403, "Forbidden: From Is Not an Identity of the User")
         if "p-preferred-identity" in headers:
@@ -254,6 +255,13 @@ class IdentityPolicy:
             identities = (principal, *(uri for uri in identities if uri != principal))
         info = authenticator.authentication_info(done) if self._authentication_info else ""
         return Identity(identities, display, hidden, "digest", info)
+
+    def _principal(self, uri: str) -> str:
+        """The canonical URI; "" for one of a scheme that names no user (TOR-35)."""
+        try:
+            return self._domains.canonical(uri)
+        except ParseError:
+            return ""
 
     def _preferred(self, request: Request, identities: tuple[str, ...]) -> tuple[str, str]:
         """The identity that P-Preferred-Identity chooses, and its display name (IMS-10)."""

@@ -452,7 +452,7 @@ class ModeTests(PolicyTestCase):
         found = self.identify(request(_from=ANONYMOUS))
         self.assertEqual((found.uris, found.anonymous), ((), True))
         self.assertTrue(self.identify(request(privacy="id")).anonymous)
-        self.assertEqual(self.refused(request(_from="<http://x>;tag=1")), 400)
+        self.assertEqual(self.identify(request(_from="<http://x>;tag=1")).uris, ())  # TOR-35
 
     def test_trusted(self) -> None:
         """IMS-09: whom requests of ours may carry identities to."""
