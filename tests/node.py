@@ -8,9 +8,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.names.common import ResolverBase
+from twisted.names.error import DomainError
 from zope.interface import implementer
 
 from presence.composition import UnionComposition
@@ -45,6 +46,13 @@ def pidf(entity: str = BOB, basic: str = "open", note: str = "") -> bytes:
         f'<tuple id="t1"><status><basic>{basic}</basic></status>'
         f"<contact>{entity}</contact>{text}</tuple></presence>"
     ).encode()
+
+
+class NoNames(ResolverBase):
+    """DNS without a single name."""
+
+    def _lookup(self, name: bytes, cls: int, type: int, timeout: Any) -> Deferred[Any]:
+        return fail(DomainError(name))
 
 
 @implementer(IMessageReceiver)
@@ -195,7 +203,7 @@ class Node:
         self.ua = UserAgent(
             self.clock,
             self.wheel,
-            Locator(RecordCache(ResolverBase(), self.clock), self.clock),
+            Locator(RecordCache(NoNames(), self.clock), self.clock),
             self.identities,
             agent="txpresence",
             tokens=TokenSource(),

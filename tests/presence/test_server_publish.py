@@ -119,7 +119,7 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual(self.node.presence.compositor.count, 0)
 
     def test_default_and_greatest_expiry(self) -> None:
-        """No Expires means 3600 s, more than a day is cut, rubbish counts as 3600 (PUB-04, MSG-20)."""
+        """No Expires is 3600 s, more than a day is cut, rubbish is 3600 (PUB-04, MSG-20)."""
         for asked, granted in ((None, "3600"), (100000, "86400"), ("99999999999", "3600")):
             response = self.bob.publish(pidf(), expires=asked)
             self.assertEqual(response.first("expires"), granted, asked)
@@ -186,7 +186,7 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual(self.bob.publish().status, 400)
 
     def test_content_encoding(self) -> None:
-        """gzip is understood, an unknown encoding is 415 with Accept-Encoding (MSG-26)."""
+        """Gzip is understood, an unknown encoding is 415 with Accept-Encoding (MSG-26)."""
         import gzip
 
         packed = gzip.compress(pidf())
@@ -197,7 +197,7 @@ class PublishTests(SynchronousTestCase):
         self.assertIn("gzip", response.first("accept-encoding") or "")
 
     def test_bad_documents(self) -> None:
-        """400 with a Warning naming the line; nothing stored, the old tag lives (PUB-07, PUB-08)."""
+        """400 with a Warning naming the line; nothing stored, the tag lives (PUB-07, PUB-08)."""
         tag = self.etag(self.bob.publish(pidf()))
         for body in (b"<presence", pidf("sip:carol@example.com"), b"<x/>", b"\xff\xfe\x00"):
             response = self.bob.publish(body, sip_if_match=tag)

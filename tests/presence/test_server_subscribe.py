@@ -253,7 +253,7 @@ class SubscribeTests(SubscribeCase):
             self.assertEqual(self.watch(contact=contact).status, 400, contact)
 
     def test_accept(self) -> None:
-        """406 when nothing acceptable can be made; absent Accept means the default (UAS-06, PRE-02)."""
+        """406 when nothing acceptable can be made; no Accept is the default (UAS-06, PRE-02)."""
         for number, (accept, status) in enumerate(
             (
                 (None, 200),
@@ -314,7 +314,7 @@ class SubscribeTests(SubscribeCase):
         self.assertEqual(notify.via.protocol, "TCP")
 
     def test_back_to_udp_when_tcp_is_refused(self) -> None:
-        """When nothing listens on TCP the same NOTIFY goes by UDP, and later ones at once (TRN-06)."""
+        """When nothing listens on TCP the NOTIFY goes by UDP, and later ones at once (TRN-06)."""
         self.publish("x" * 1300)
         self.watch()
         self.node.advance(0.5)
@@ -434,7 +434,7 @@ class AuthorizationTests(SubscribeCase):
         self.assertEqual(len(self.alice.notifies()), count + 1)  # to the allowed one only
 
     def test_changed_decisions(self) -> None:
-        """pending to active shows the state, to blocked ends it (NOT-07)."""
+        """Pending to active shows the state, to blocked ends it (NOT-07)."""
         self.publish("x")
         self.node.watchers.default = "confirm"
         self.watch()
@@ -473,8 +473,10 @@ class RateTests(SubscribeCase):
     interval = 5.0
 
     def test_coalesced(self) -> None:
-        """A thousand changes in a second: one NOTIFY per interval, the last state arrives, CSeq
-        strictly rising (NOT-05, NOT-13, WISHES 1)."""
+        """A thousand changes in a second are a NOTIFY per interval (NOT-05, NOT-13, WISHES 1).
+
+        The last state arrives, and the CSeq rises by one.
+        """
         self.watch()
         self.node.advance(5)
         for number in range(1000):
