@@ -84,12 +84,12 @@ class SubscriptionUsage:
 
     def refresh(self) -> None:
         """Send a refresh, after the SUBSCRIBE under way if there is one."""
-        if not self._ending:
+        if not self._ending and not self._over:
             self._subscribe(self._expires)
 
     def end(self) -> None:
         """Unsubscribe; without a dialog yet, as soon as there is one."""
-        if not self._ending:
+        if not self._ending and not self._over:
             self._ending = True
             self._subscribe(0)
 
@@ -302,23 +302,25 @@ class SubscriptionUsage:
         if value is None:
             raise SipError(400, "Bad Request: Subscription-State missing")
         state, params = parse_subscription_state(value)
-        made = self._match(served, state)
+        made = self._match(served)
         self._notified = True
         self._ua.wheel.cancel(self._timer_n)
         media = request.content_type.type if request.content_type is not None else ""
+        terminated = state == "terminated"
+        if terminated:
+            self._finish()
         refusal = self._unreadable(request, media)
         if refusal is None:
             served.respond(200)
             self._subscriber.notified(self, request, state, media)
         else:
             served.refuse(refusal)
-        if self._over:
-            return  # its owner has given it up meanwhile
-        if state == "terminated":
-            self._finish()
+        if terminated:
             reason = (params.get("reason") or "").lower()
             wait = parse_delta(params.get("retry-after") or "")
             self._subscriber.terminated(self, reason, wait)
+        elif self._over:
+            return  # its owner has given it up meanwhile
         elif self.terms.expires == 0:
             # A fetch is over with its one NOTIFY, whatever that calls the state.
             self._finish()
@@ -328,7 +330,7 @@ class SubscriptionUsage:
         ):
             self._settled()
 
-    def _match(self, served: ServerRequest, state: str) -> bool:
+    def _match(self, served: ServerRequest) -> bool:
         """Check the NOTIFY against the dialog (DLG-03, DLG-04).
 
         :returns: whether it has made the dialog.
@@ -348,8 +350,6 @@ class SubscriptionUsage:
             raise SipError(400, "Bad Request: From tag missing")
         dialog = uas_dialog(request, self.local_tag, self._contact, served.flow.secure)
         dialog.routing()  # an unusable route set is refused now, not at the refresh
-        if state == "terminated":
-            return False
         self.dialog = dialog
         if self._deadline is None or dialog.remote_tag != self._answered_tag:
             # No 2xx yet, or one of another fork: the NOTIFY alone tells the lifetime.

@@ -8,10 +8,12 @@ from twisted.trial import unittest
 from pysip.auth.client import ClientCredentials
 from pysip.auth.digest import parse_digest_credentials
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
+from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
 from pysip.interfaces import Target
 from pysip.message import Request, Response
-from tests.pysip.scripted import SERVER, Pair, answer
+from tests.pysip.scripted import SERVER, Pair, accept, answer
 from tests.pysip.test_publisher import Compositor, Recorder
+from tests.pysip.test_subscriber import Recorder as Watching
 
 CHALLENGE = 'Digest realm="example.com", nonce="n{}", qop="auth", algorithm=SHA-256{}'
 
@@ -112,6 +114,27 @@ class ChallengeTests(unittest.SynchronousTestCase):
         self.pair.run(20)
         self.assertLess(len(self.pair.received), 5)
         self.assertEqual(self.told.failures, [(401, None)])
+
+    def test_dialog_counts_on(self) -> None:
+        """In a dialog the next request follows the number of the answer (DLG-06, UAC-02)."""
+        terms = SubscriptionTerms(
+            uri="sip:bob@example.com",
+            local_uri="<sip:alice@example.com>",
+            package="presence",
+            contact=lambda: self.pair.contact,
+            credentials=ClientCredentials("alice", "secret"),
+        )
+        self.pair.script("SUBSCRIBE", answer(401, challenge(1)), accept)
+        subscriber = Subscriber(NotifyRouter(self.pair.client), terms, Watching())
+        subscriber.subscribe()
+        self.pair.run()
+        self.pair.notify(self.pair.received[-1])
+        self.pair.run()
+        subscriber.refresh()
+        self.pair.run()
+        numbers = [request.cseq[0] for request in self.pair.received]
+        self.assertEqual(numbers, [numbers[0] + step for step in range(len(numbers))])
+        self.assertGreaterEqual(len(numbers), 3)
 
     def test_given_up_while_locating(self) -> None:
         """A request given up before its target is known is never sent."""

@@ -165,6 +165,13 @@ class SubscriberTests(unittest.SynchronousTestCase):
         self.assertEqual(second.cseq[0], first.cseq[0] + 1)
         self.assertEqual(self.told.failures, [(423, None)])
 
+    def test_interval_always_too_brief(self) -> None:
+        """A notifier that asks for more each time is not followed for ever (UAC-07)."""
+        scripts = [answer(423, ("Min-Expires", str(100 * n))) for n in range(1, 9)]
+        self.pair.script("SUBSCRIBE", *scripts)
+        self.subscribe(expires=60)
+        self.assertEqual(self.count, 2)
+
     # -- failures -----------------------------------------------------------------------
 
     def test_refused_for_good(self) -> None:
@@ -287,6 +294,19 @@ class SubscriberTests(unittest.SynchronousTestCase):
         self.assertEqual(subscriber.state, "active")
         self.assertEqual(self.told.failures, [])
 
+    def test_timer_n_after_a_late_answer(self) -> None:
+        """After a late answer Timer N runs once more (SBR-02)."""
+        self.pair.locator.extra = [
+            Target("UDP", ("127.0.0.9", 5060)),
+            Target("UDP", (SERVER, 5060)),
+        ]
+        self.pair.network.cut("127.0.0.1", "127.0.0.9")
+        self.subscribe()
+        self.pair.run(63)
+        self.assertEqual(self.told.failures, [])
+        self.pair.run(2)
+        self.assertEqual([status for status, _ in self.told.failures], [None])
+
     # -- NOTIFY -------------------------------------------------------------------------
 
     def test_notify_before_response(self) -> None:
@@ -354,6 +374,23 @@ class SubscriberTests(unittest.SynchronousTestCase):
         self.assertEqual(self.count, 2)
         self.assertEqual(self.last.to.tag, "a")
         self.assertEqual(subscriber.state, "active")
+
+    def test_response_of_another_fork(self) -> None:
+        """What a 2xx of another fork grants is nothing to our dialog (DLG-04)."""
+        waiting: list[ServerRequest] = []
+        self.pair.script("SUBSCRIBE", waiting.append, accept)
+        self.subscribe()
+        self.pair.notify(self.last, "active", tag="a")
+        self.pair.run()
+        answer(200, ("Expires", "100"), tag="b")(waiting[0])
+        self.pair.run(60)
+        self.assertEqual(self.count, 1)
+        self.setUp()
+        self.pair.script("SUBSCRIBE", answer(200, ("Expires", "100"), tag="b"), accept)
+        self.subscribe()
+        self.pair.notify(self.last, "active", tag="a")
+        self.pair.run(60)
+        self.assertEqual(self.count, 1)
 
     def test_route_set_from_notify(self) -> None:
         """The route set is the NOTIFY's Record-Route in the given order (DLG-03, SBR-10)."""
@@ -639,6 +676,24 @@ class SubscriberTests(unittest.SynchronousTestCase):
         self.assertEqual(self.told.ends, [("rejected", None)])
         self.assertEqual([r.status for r in again], [481])
         self.assertEqual(subscriber.state, "idle")
+
+    def test_refresh_asked_for_at_the_end(self) -> None:
+        """Nothing is sent any more in a dialog that a NOTIFY has just ended."""
+        subscriber = self.establish()
+        self.patch(self.told, "notified", lambda *_: subscriber.refresh())
+        self.pair.notify(self.last, "terminated;reason=rejected")
+        self.pair.run(5)
+        self.assertEqual(self.count, 1)
+        self.assertEqual(self.told.ends, [("rejected", None)])
+
+    def test_unsubscribe_at_the_end(self) -> None:
+        """Unsubscribing on the final NOTIFY only means not to subscribe again."""
+        subscriber = self.establish()
+        self.patch(self.told, "notified", lambda *_: subscriber.unsubscribe())
+        self.pair.notify(self.last, "terminated;reason=deactivated")
+        self.pair.run(5)
+        self.assertEqual(self.count, 1)
+        self.assertEqual(self.told.ends, [("deactivated", None)])
 
     def test_unsubscribe(self) -> None:
         """It sends Expires 0 in the dialog and ends with the final NOTIFY."""
