@@ -223,11 +223,11 @@ class AccountsTests(SynchronousTestCase):
 
 
 class _Told:
-    """A log that sets an event on an error."""
+    """A log that sets an event on a problem."""
 
     def __init__(self, event: threading.Event) -> None:
         self._event = event
 
-    def error(self, *args: object, **fields: object) -> None:
+    def emit(self, *args: object, **fields: object) -> None:
         """Note that something was told."""
         self._event.set()

@@ -438,6 +438,7 @@ class OutageTests(SqliteCase):
         store = self.store()
         store.put_publication(publication(1, expires=2**70))
         self.assertFalse(self.durable(store))
+        self.assertEqual(len(self.flushLoggedErrors(OverflowError)), 1)
         self.over(store)
 
     def test_stop_fails(self) -> None:
