@@ -430,6 +430,17 @@ class PublisherTests(unittest.SynchronousTestCase):
         self.assertEqual(self.matches(), [None, "tag1"])
         self.assertEqual(self.compositor.state, {})
 
+    def test_remove_instead_of_adapting(self) -> None:
+        """What is to be removed is not published once more with a longer lifetime."""
+        waiting: list[ServerRequest] = []
+        self.pair.script("PUBLISH", waiting.append, self.compositor)
+        publication = self.publish("one", expires=60)
+        done = publication.remove()
+        answer(423, ("Min-Expires", "900"))(waiting[0])
+        self.pair.run(1)
+        self.successResultOf(done)
+        self.assertEqual(self.count, 1)
+
     def test_remove_nothing(self) -> None:
         """Without a publication there is nothing to remove."""
         self.successResultOf(self.publication().remove())
