@@ -75,6 +75,16 @@ class IMessageReceiver(Interface):
         """Something that is no proper message has arrived (MSG-17); answer if it can be."""
 
 
+class IMessageTap(Interface):
+    """Who sees all messages of a transport, for traces (OBS-02); its methods do not raise."""
+
+    def received(message: Request | Response | BadMessage, flow: IFlow) -> None:
+        """A message has arrived; it is not to be changed."""
+
+    def sent(data: bytes, flow: IFlow) -> None:
+        """A message is about to leave on ``flow``; retransmissions come here as well."""
+
+
 class ITransport(Interface):
     """A listening point of one transport protocol (RFC 3261 section 18)."""
 
@@ -83,6 +93,7 @@ class ITransport(Interface):
     secure: bool = Attribute("True for TLS.")
     local: Address = Attribute("Bound address; the port is real once started.")
     sent_by: str = Attribute("Advertised ``host:port`` (brackets around IPv6).")
+    tap: IMessageTap | None = Attribute("Who sees all messages, as a rule nobody.")
 
     def start(receiver: IMessageReceiver) -> Deferred[None]:
         """Bind and listen; from now on messages go to ``receiver``.

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from pysip.correlate import call_hash
 from pysip.errors import ParseError, RequestTimeout, TransportError
 from pysip.header import parse_delta, parse_name_addr
 from pysip.message import Request
@@ -116,7 +117,11 @@ class Registration:
         sending.addCallbacks(self._answered, self._unanswered).addErrback(self._bug)
 
     def _bug(self, failure: Failure) -> None:
-        self._log.failure("handling the answer to a REGISTER failed", failure=failure)
+        self._log.failure(
+            "handling the answer to a REGISTER failed (call {call})",
+            failure,
+            call=call_hash(self._call_id),
+        )
 
     def _answered(self, response: Response) -> None:
         request = self._settle()

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from pysip.auth.charging import charging_vector, with_term_ioi
 from pysip.auth.privacy import strip_private
+from pysip.correlate import correlation
 from pysip.errors import ParseError, SipError
 from pysip.header import parse_token_list
 from pysip.interfaces import IResponseLocator, ITransactionUser
@@ -243,7 +244,11 @@ class UserAgent:
             self._refuse(transaction, request, to_tag, refusal, identity)
         except Exception:
             # A bug; the request is answered and the server goes on.
-            self._log.failure("serving {method} failed", method=request.method)
+            self._log.failure(
+                "serving {method} failed (call {call})",
+                method=request.method,
+                call=correlation(request),
+            )
             self._refuse(transaction, request, to_tag, SipError(500), identity)
 
     def _refuse(

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from pysip.correlate import call_hash
 from pysip.errors import RequestTimeout, TransportError
 from pysip.message import Request
 from pysip.refresh import PASSING, Backoff, min_expires, refresh_delay, uniform
@@ -210,10 +211,14 @@ class Publication:
         self._request = request
         self._not_before = self._ua.clock.seconds() + terms.interval
         sending = self._ua.request(request, route=terms.route, credentials=terms.credentials)
-        sending.addCallbacks(self._answered, self._unanswered).addErrback(self._bug)
+        sending.addCallbacks(self._answered, self._unanswered).addErrback(self._bug, call_id)
 
-    def _bug(self, failure: Failure) -> None:
-        self._log.failure("handling the answer to a PUBLISH failed", failure=failure)
+    def _bug(self, failure: Failure, call_id: str) -> None:
+        self._log.failure(
+            "handling the answer to a PUBLISH failed (call {call})",
+            failure,
+            call=call_hash(call_id),
+        )
 
     # -- answers ------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from pysip.correlate import call_hash
 from pysip.dialog import Dialog, single_contact, uas_dialog
 from pysip.errors import RequestTimeout, SipError, TransportError
 from pysip.header import parse_delta, parse_subscription_state
@@ -200,7 +201,11 @@ class SubscriptionUsage:
         return request
 
     def _bug(self, failure: Failure) -> None:
-        self._log.failure("handling the answer to a SUBSCRIBE failed", failure=failure)
+        self._log.failure(
+            "handling the answer to a SUBSCRIBE failed (call {call})",
+            failure,
+            call=call_hash(self.call_id),
+        )
 
     def _raise_expires(self, response: Response) -> bool:
         """Take Min-Expires over, once (UAC-07)."""

@@ -18,12 +18,13 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
+from pysip.correlate import correlation
 from pysip.errors import TransportError
 from pysip.message import Request
 from pysip.parse import DEFAULT_LIMITS, BadMessage, Ignored, Limits, parse_message
 
 if TYPE_CHECKING:
-    from pysip.interfaces import Address, IFlow, IFlowListener, IMessageReceiver
+    from pysip.interfaces import Address, IFlow, IFlowListener, IMessageReceiver, IMessageTap
     from pysip.message import Response
 
 DSCP_CS3 = 24
@@ -128,6 +129,7 @@ class Transport:
     :ivar sent: messages handed to the network.
     :ivar malformed: messages that could not be parsed.
     :ivar dropped: messages that could not be sent, and keep-alive datagrams.
+    :ivar tap: who sees all messages, as a rule nobody (OBS-02).
     """
 
     protocol = ""
@@ -154,6 +156,7 @@ class Transport:
         self.sent = 0
         self.malformed = 0
         self.dropped = 0
+        self.tap: IMessageTap | None = None
         self.log = Logger(namespace=f"pysip.transport.{self.protocol.lower()}")
         self.receiver: IMessageReceiver | None = None
         self._advertised_host, self._advertised_port = _split_advertised(advertise)
@@ -195,6 +198,8 @@ class Transport:
         receiver = self.receiver
         if receiver is None:
             return
+        if self.tap is not None:
+            self.tap.received(message, flow)
         try:
             if message.__class__ is Request:
                 receiver.request_received(message, flow)
@@ -204,7 +209,12 @@ class Transport:
             else:
                 receiver.response_received(message, flow)  # type: ignore[arg-type]
         except Exception:
-            self.log.failure("Serving a message from {protocol} failed", protocol=self.protocol)
+            told = message.message if isinstance(message, BadMessage) else message
+            self.log.failure(
+                "serving a message that came by {protocol} failed (call {call})",
+                protocol=self.protocol,
+                call=correlation(told) if told is not None else "",
+            )
 
     def fail(self, flow: IFlow, error: TransportError) -> None:
         """Tell the listeners of ``flow`` in the next reactor turn, once (TRN-25).

@@ -285,6 +285,8 @@ class LoopDatagramTransport(Transport):
 
     def send(self, data: bytes, flow: LoopFlow) -> None:
         """Give a datagram to the network."""
+        if self.tap is not None:
+            self.tap.sent(data, flow)
         if flow.closed or len(data) > 65507:
             self.dropped += 1
             self.fail(flow, TransportError("flow is closed" if flow.closed else "message too long"))

@@ -121,6 +121,8 @@ class StreamFlow(Protocol):
     def send(self, data: bytes) -> None:
         """Send one message, or queue it while the connection takes none; never raises."""
         self.used = True
+        if self._owner.tap is not None:
+            self._owner.tap.sent(data, self)
         if self.closed:
             self._owner.dropped += 1
             self._owner.fail(self, self._error or TransportError("connection is closed"))

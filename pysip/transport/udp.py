@@ -210,6 +210,8 @@ class UdpTransport(Transport):
 
     def send(self, data: bytes, flow: UdpFlow) -> None:
         """Send ``data`` to the peer of ``flow``, or queue it, or report the failure."""
+        if self.tap is not None:
+            self.tap.sent(data, flow)
         if self._queue:
             self._enqueue(data, flow)
             return
