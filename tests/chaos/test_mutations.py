@@ -100,17 +100,6 @@ class Mutations(SynchronousTestCase):
             self.latencies.append(self.daemon.answers())
             if sent > WARM_UP:
                 resident.append(self.daemon.resident())
-        print(
-            "RES",
-            [r >> 20 for r in resident[::100]],
-            len(resident),
-            resident[0] >> 20,
-            max(resident) >> 20,
-        )
-        self.latencies.sort()
-        print(
-            "LAT", [self.latencies[int(len(self.latencies) * q)] for q in (0.5, 0.9, 0.99, 0.9999)]
-        )
         self.check(resident)
         # nothing of it stays
         time.sleep(_LIFETIME + 64 * _T1 + 0.5)
