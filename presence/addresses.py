@@ -28,6 +28,23 @@ def is_host(text: str) -> bool:
     )
 
 
+def is_address(text: str) -> bool:
+    """Whether ``text`` is the address of a user.
+
+    That is ``user@host``, a SIP or pres URI, or a tel URI with a global number.
+    """
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme == "tel":
+        return rest[:1] == "+" and rest.isascii() and rest[1:].isdigit()
+    user, at, host = (rest if scheme in ("sip", "sips", "pres") else text).rpartition("@")
+    return (
+        bool(at and user)
+        and user.isascii()
+        and all(mark.isalnum() or mark in "-_.!~*'()&=+$,;?/" for mark in user)
+        and is_host(host)
+    )
+
+
 def split_port(text: str) -> tuple[str, int | None]:
     """``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or bare IPv6 into host and port.
 

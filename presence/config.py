@@ -37,6 +37,7 @@ from presence.tables import (
     Text,
     Timers,
     Tls,
+    Trace,
     Transport,
     TransportOptions,
     Trust,
@@ -62,6 +63,7 @@ __all__ = [
     "Subscription",
     "Timers",
     "Tls",
+    "Trace",
     "TransportOptions",
     "Trust",
     "default_listen",
@@ -107,6 +109,7 @@ class Config(Table, frozen=True):
     registrar: Registrar = Registrar()
     overload: Overload = Overload()
     log: Log = Log()
+    trace: Trace = Trace()
     metrics: Metrics = Metrics()
 
     def __post_init__(self) -> None:
@@ -149,6 +152,11 @@ class Config(Table, frozen=True):
     def store_path(self) -> pathlib.Path:
         """The file of the SQLite store."""
         return self.state_path / pathlib.Path(self.store.path).expanduser()
+
+    @property
+    def trace_path(self) -> pathlib.Path:
+        """The file of the trace."""
+        return self.state_path / pathlib.Path(self.trace.file).expanduser()
 
     def notify_interval(self, domain: str) -> float:
         """Least seconds between two NOTIFYs of a subscription to somebody in ``domain``."""
@@ -242,6 +250,7 @@ RELOADABLE = frozenset(
         "notify",
         "publication",
         "subscription",
+        "trace",
         "limits.publications_per_presentity",
         "limits.publish_rate",
         "limits.publish_burst",
@@ -269,6 +278,11 @@ def warnings(config: Config) -> list[str]:
             found.append(f"{where}: uses a self-signed certificate that no client trusts by itself")
         if listen.auth in ("trust", "both") and not (config.trust.peers or config.trust.tls_names):
             found.append(f"{where}: auth = {listen.auth}, but [trust] names no peer")
+    if config.trace.users:
+        found.append(
+            f"trace: messages of {len(config.trace.users)} users are written to "
+            f"{config.trace_path}; empty trace.users when you have seen enough"
+        )
     if config.store.type == "memory":
         found.append("store: type = memory forgets all publications and subscriptions at the end")
     return found

@@ -11,7 +11,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from presence.addresses import Network, check_address, check_place, is_host, parse_peer
+from presence.addresses import (
+    Network,
+    check_address,
+    check_place,
+    is_address,
+    is_host,
+    parse_peer,
+)
 from presence.tomlfile import WrongValueError
 
 Seconds = Annotated[float, Meta(ge=0)]
@@ -411,8 +418,32 @@ class Log(Table, frozen=True):
     level: Literal["debug", "info", "warn", "error"] = "info"
 
 
+class Trace(Table, frozen=True):
+    """Messages of single users in full (OBS-02).
+
+    :ivar users: ``user@domain`` or a URI of presentities and watchers; none switches it off.
+    :ivar file: relative to the state directory.
+    :ivar max_size: octets of the file and its predecessor together.
+    """
+
+    users: tuple[Text, ...] = ()
+    file: Text = "trace.log"
+    max_size: Annotated[int, Meta(ge=65536)] = 10485760
+
+    def __post_init__(self) -> None:
+        """Check that the users are addresses."""
+        for i, user in enumerate(self.users):
+            if not is_address(user):
+                raise WrongValueError(
+                    ("users", i),
+                    user,
+                    "the address of a user",
+                    'write for example "alice@example.com" or "tel:+4930123456"',
+                )
+
+
 class Metrics(Table, frozen=True):
-    """Counters over HTTP (OBS-01)."""
+    """Counters and health over HTTP (OBS-01, NFR-04)."""
 
     enabled: bool = False
     address: str = "127.0.0.1"

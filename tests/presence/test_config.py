@@ -9,13 +9,16 @@ import tomllib
 from typing import Any, get_args, get_origin
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence import config
-from presence.addresses import is_host, parse_peer, split_port
+from presence.addresses import is_address, is_host, parse_peer, split_port
 from presence.certificate import ensure_certificate
 from presence.config import Config, ConfigError, Listen, default_listen, load, restart_required
 from presence.tomlfile import dotted, line_of, toml
+from pysip.uri import canonical_aor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ANNOTATED = ROOT / "etc" / "presence.toml"
@@ -181,6 +184,8 @@ class MessageTests(ConfigCase):
             ('[metrics]\naddress = "here"', "metrics.address", "numeric"),
             ("[metrics]\nenabled = 1", "metrics.enabled", "true or false"),
             ("[store]\npath = ''", "store.path", "not empty"),
+            ('[trace]\nusers = ["alice"]', "trace.users[0]", "address of a user"),
+            ("[trace]\nmax_size = 10", "trace.max_size", "not below 65536"),
         ]  # fmt: skip
 
     def test_refusals(self) -> None:
@@ -310,11 +315,41 @@ class AccessTests(ConfigCase):
             self.load(
                 '[[listen]]\ntransport = "udp"\naddress = "0.0.0.0"\nauth = "none"\n'
                 '[[listen]]\ntransport = "tls"\naddress = "0.0.0.0"\nauth = "trust"\n'
-                '[store]\ntype = "memory"\n'
+                '[store]\ntype = "memory"\n[trace]\nusers = ["a@localhost"]\n'
             )
         )
-        self.assertEqual(len(found), 4, found)
+        self.assertEqual(len(found), 5, found)
         self.assertEqual(config.warnings(load()), [])
+
+    def test_user_addresses(self) -> None:
+        """OBS-02: addresses as an operator may write them; each has a canonical form."""
+        for good in ("a@b.example", "sip:a.b@192.0.2.1", "pres:a@b", "sips:a@b", "tel:+4930"):
+            self.assertTrue(is_address(good), good)
+            canonical_aor(good if ":" in good else f"sip:{good}")
+        for bad in (
+            "a",
+            "@b",
+            "a@",
+            "a b@c",
+            "sip:c",
+            "tel:",
+            "tel:49",
+            "tel:+x",
+            "im:a@b@",
+            "ä@b",
+            "a@b c",
+        ):
+            self.assertFalse(is_address(bad), bad)
+
+    @given(
+        st.text(st.characters(max_codepoint=130), max_size=12),
+        st.sampled_from(["", "sip:", "pres:", "tel:", "tel:+"]),
+    )
+    def test_addresses_have_a_canonical_form(self, user: str, scheme: str) -> None:
+        """OBS-02: whatever passes the check can be traced."""
+        text = f"{scheme}{user}" if scheme[:3] == "tel" else f"{scheme}{user}@example.com"
+        if is_address(text):
+            canonical_aor(text if scheme else f"sip:{text}")
 
     def test_hosts_and_ports(self) -> None:
         """Names and addresses as an operator may write them."""
