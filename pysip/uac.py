@@ -248,21 +248,29 @@ class _ClientRequest:
 
     def _attempt(self, target: Target) -> bool:
         """Send to one target; every attempt has a branch of its own (TXN-15)."""
-        request = self._request
-        branch = self._sender.tokens.branch()
-        request.remove("Via")
-        size = len(request.encode()) + 120  # what the Via is going to add
-        flow = self._sender.flow_for(target, size)
+        sender = self._sender
+        flow = sender.flow_for(target, 0)
         if flow is None:
             return False
+        branch = sender.tokens.branch()
+        data = self._written(branch, flow)
+        if len(data) > UNFRAGMENTED:
+            other = sender.flow_for(target, len(data))
+            if other is not None and other is not flow:
+                flow = other
+                data = self._written(branch, flow)
         self._moved = flow.protocol != target.protocol
+        self._provisional = False
+        self._transaction = sender.layer.request(branch, self._request.method, data, flow, self)
+        return True
+
+    def _written(self, branch: str, flow: IFlow) -> bytes:
+        """The request as it goes out by ``flow`` (VIA-01)."""
+        request = self._request
+        request.remove("Via")
         self._sender.prepare(request, flow)
         request.prepend("Via", f"SIP/2.0/{flow.protocol} {flow.sent_by};branch={branch};rport")
-        self._provisional = False
-        self._transaction = self._sender.layer.request(
-            branch, request.method, request.encode(), flow, self
-        )
-        return True
+        return request.encode()
 
     def response_received(self, transaction: IClientTransaction, response: Response) -> None:
         """A response to the attempt under way."""
