@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.e2e.daemon import PASSWORD, Daemon
+from tests.e2e.daemon import PASSWORD
 from tests.e2e.phone import DOMAIN
 from tests.e2e.wire import HOST
 from tests.interop.programs import Program, free_port, require
@@ -45,16 +45,17 @@ def statistics(path: Path) -> Statistics:
 
 def call(
     case: SynchronousTestCase,
-    daemon: Daemon,
-    point: str,
+    port: int,
+    transport: str,
     scenario: str,
     *options: str,
     calls: int = 1,
     at_once: int = 1,
     seconds: int = 30,
 ) -> Statistics:
-    """Run a scenario against a listening point and expect every call to succeed.
+    """Run a scenario against a port of this machine and expect every call to succeed.
 
+    :param transport: ``udp`` or ``tcp``.
     :param scenario: its name in ``tests/interop/sipp``.
     :param options: more for SIPp's command line.
     :param at_once: calls under way at a time.
@@ -62,14 +63,14 @@ def call(
     :raises SkipTest: SIPp is not installed.
     """
     sipp = require("sipp", "sip-tester")
-    mode, kind = _MODES[daemon.points[point]["transport"]]
+    mode, kind = _MODES[transport]
     directory = Path(case.mktemp()).absolute()
     directory.mkdir(parents=True)
     counts, errors = directory / "statistics.csv", directory / "errors.log"
     program = Program(
         case,
         [
-            *(sipp, f"{HOST}:{daemon.port(point)}", "-sf", str(SCENARIOS / f"{scenario}.xml")),
+            *(sipp, f"{HOST}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml")),
             *("-t", mode, "-i", HOST, "-p", str(free_port(kind)), "-nostdin"),
             *("-default_behaviors", "abortunexp,pingreply"),
             *("-m", str(calls), "-l", str(at_once), "-r", str(min(4 * at_once, 1000))),

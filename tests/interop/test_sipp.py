@@ -42,7 +42,7 @@ class SippTests(SynchronousTestCase):
     def publish(self, point: str) -> None:
         """Many publications from the first PUBLISH to the last."""
         daemon = self.open_daemon()
-        call(self, daemon, point, "publish", calls=_CALLS, at_once=50)
+        call(self, daemon.port(point), point, "publish", calls=_CALLS, at_once=50)
         self.assert_nothing_published(daemon.phone(point, "watcher", ""), 20)
 
     def test_publish_udp(self) -> None:
@@ -57,11 +57,11 @@ class SippTests(SynchronousTestCase):
 
     def test_subscribe_udp(self) -> None:
         """SUBSCRIBE, NOTIFYs with bodies, refresh and end over UDP (SUB-02, NOT-01, NOT-06)."""
-        call(self, self.open_daemon(), "udp", "subscribe", calls=_CALLS, at_once=50)
+        call(self, self.open_daemon().port("udp"), "udp", "subscribe", calls=_CALLS, at_once=50)
 
     def test_subscribe_tcp(self) -> None:
         """The same over one connection, by which the NOTIFYs come, too (TRN-20)."""
-        call(self, self.open_daemon(), "tcp", "subscribe", calls=_CALLS, at_once=50)
+        call(self, self.open_daemon().port("tcp"), "tcp", "subscribe", calls=_CALLS, at_once=50)
 
     # -- digest
 
@@ -69,8 +69,8 @@ class SippTests(SynchronousTestCase):
         """Let in with the password, kept out without."""
         daemon = self.digest_daemon()
         options = ("-auth_uri", "alice@example.com")  # SIPp puts the scheme before it
-        call(self, daemon, point, "digest", *options, calls=24, at_once=8)
-        call(self, daemon, point, "refused", *options, "-ap", "guessed", calls=2)
+        call(self, daemon.port(point), point, "digest", *options, calls=24, at_once=8)
+        call(self, daemon.port(point), point, "refused", *options, "-ap", "guessed", calls=2)
 
     def test_digest_udp(self) -> None:
         """Challenge and MD5 answer for REGISTER, PUBLISH and SUBSCRIBE (AUT-02, CLI-02)."""
@@ -89,10 +89,12 @@ class SippTests(SynchronousTestCase):
         or leave a second publication behind (UAS-02, TXN-05).
         """
         daemon = self.open_daemon()
-        totals = call(self, daemon, "udp", "publish", "-lost", "10", calls=200, at_once=200)
+        totals = call(
+            self, daemon.port("udp"), "udp", "publish", "-lost", "10", calls=200, at_once=200
+        )
         self.assertGreater(totals.retransmissions, 0)
         self.assert_nothing_published(daemon.phone("udp", "watcher", ""), 200)
 
     def test_resent_messages(self) -> None:
         """Repeated requests get the same answers; an unanswered NOTIFY is repeated (TXN-05)."""
-        call(self, self.open_daemon(), "udp", "resend", "-nr", calls=100, at_once=50)
+        call(self, self.open_daemon().port("udp"), "udp", "resend", "-nr", calls=100, at_once=50)
