@@ -92,7 +92,7 @@ class Run:
         for number in range(1, given.rounds + 1):
             for name, load in chosen:
                 self._load_ours("sqlite", name, load, number)
-            if self._wanted("core"):
+            if self._wanted("core") and not given.durable:
                 for variant in ("digest", "memory"):
                     self._load_ours(variant, "core", self._own()["core"], number)
         if self._wanted("memory"):
@@ -106,13 +106,15 @@ class Run:
         subjects = [("txpresence", "sqlite"), ("txpresence", "digest")]
         if given.kamailio:
             subjects += [("kamailio", "sqlite"), ("kamailio", "mem"), ("kamailio", "mem-auth")]
+        if given.durable:
+            subjects = [subject for subject in subjects if subject[1] == "sqlite"]
         for number in range(1, given.rounds + 1):
             for name, load in self._reference().items():
                 if not self._wanted(name):
                     continue
                 durable = [s for s in subjects if s[1] == "sqlite"]
                 others = [s for s in subjects if s[1] != "sqlite" and name == "core"]
-                if given.kamailio and name.startswith("fanout"):
+                if given.kamailio and not given.durable and name.startswith("fanout"):
                     others.append(("kamailio", "mem"))
                 for server, variant in [*(durable if number % 2 else durable[::-1]), *others]:
                     self._load_reference(server, variant, name, load, number)
@@ -322,6 +324,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--kamailio", action="store_true", help="with --peer-load: load Kamailio as well, in turn"
+    )
+    parser.add_argument(
+        "--durable", action="store_true", help="leave out the variants that are for information"
     )
     parser.add_argument(
         "--no-own", action="store_true", help="leave the load of this repository out"
