@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pysip.header import parse_delta
+from pysip.message import REASONS
 
 if TYPE_CHECKING:
     from pysip.message import Response
@@ -20,9 +21,11 @@ MARGIN = 600.0
 STATE_GONE = frozenset((404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604))
 """Answers to an in-dialog SUBSCRIBE that end the subscription (SBR-05, RFC 6665 4.1.2.2)."""
 
-PASSING = frozenset((408, 480, 481, 482, 486, 491, 500, 502, 503, 504))
+PASSING = frozenset((408, 480, 481, 482, 486, 491, 500, 502, 503, 504)) | frozenset(
+    status for status in range(500, 600) if status not in REASONS
+)
 """Answers that a later attempt may not get; others stand until somebody changes something,
-unless they name a time with Retry-After."""
+unless they name a time with Retry-After.  A 5xx that nobody knows is a 500 (UAC-03)."""
 
 
 def uniform(tokens: TokenSource) -> float:
