@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from tests.e2e.daemon import Daemon
-from tests.e2e.phone import NOTED, Message, Phone, Watch, aor, notes, pidf
+from tests.e2e.phone import NOTED, Phone, Watch, aor, notes, pidf
+from tests.e2e.wire import Message
 
 WINDOW = 40
 """Most requests unanswered at a time."""

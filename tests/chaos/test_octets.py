@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import OPEN_POINTS, Daemon
-from tests.e2e.phone import NOTED, Message, Phone, Watch, aor, notes, pidf
+from tests.e2e.phone import NOTED, Phone, Watch, aor, notes, pidf
+from tests.e2e.wire import Message
 
 _LATIN = "Fran\xe7ois".encode("latin-1")
 
