@@ -171,12 +171,18 @@ class PresencePackage:
         return PIDF
 
     def notification(self, subscription: ISubscription) -> Notification:
-        """The body for one watcher, shared with all that have the same view."""
+        """The body for one watcher, shared with all that have the same view.
+
+        The decision is asked for again: it may have changed since the SUBSCRIBE (ORD-05).
+        """
         resource, entity = subscription.resource, subscription.entity
         if subscription.state == "pending":
             return Notification(PIDF, empty_document(entity)) if self.neutral_pending else _NOTHING
         views = self._views.get(resource)
-        polite = self.watchers.decide(resource, subscription.watcher) == "polite-block"
+        decision = self.watchers.decide(resource, subscription.watcher)
+        if decision == "block" or decision == "confirm":
+            return _NOTHING
+        polite = decision == "polite-block"
         key = f"{entity} polite" if polite else entity
         if views is not None and key in views:
             return views[key]

@@ -1,0 +1,1 @@
+"""Requirements that no other test has proved, by the numbers of the specifications."""
