@@ -41,7 +41,7 @@ from pysip.transport.udp import UdpTransport
 from pysip.ua import UserAgent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from presence.config import Config, Listen
     from presence.interfaces import IPresenceStore
@@ -116,7 +116,7 @@ def build_node(config: Config, reactor: Any) -> Node:
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
-    tls, generated = tls_settings(config)
+    tls, generated = tls_settings(config, config.listen)
     transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
     return Node(
         wheel,
@@ -153,7 +153,7 @@ def reload_certificates(config: Config, node: Node) -> None:
 
     :raises CredentialsError: one cannot be used, or OSError; then all stay as they were.
     """
-    tls, generated = tls_settings(config)
+    tls, generated = tls_settings(config, [listen for listen, _ in node.transports])
     for listen, transport in node.transports:
         if isinstance(transport, TlsTransport):
             transport.reload(tls[listen])
@@ -161,16 +161,17 @@ def reload_certificates(config: Config, node: Node) -> None:
 
 
 def tls_settings(
-    config: Config,
+    config: Config, points: Iterable[Listen]
 ) -> tuple[dict[Listen, TlsSettings], GeneratedCertificate | None]:
     """Certificates of the TLS listening points; a self-signed one where none is named.
 
+    :param points: listening points of any kind.
     :returns: settings by listening point, and the self-signed certificate if it is used.
     :raises CredentialsError: a file cannot be used, or OSError.
     """
     found: dict[Listen, TlsSettings] = {}
     generated = None
-    for listen in config.listen:
+    for listen in points:
         if listen.transport != "tls":
             continue
         files = config.certificate_files(listen)

@@ -22,6 +22,7 @@ from presence.accounts import AccountError
 from presence.build import Node, apply_changes, build_node, reload_certificates
 from presence.config import DEFAULT_STATE_DIR, ConfigError, restart_required
 from presence.fatal import exit_with
+from presence.operation import Operation
 from presence.oplog import RELOAD_REFUSED, report
 from presence.store.records import StoreError
 from pysip.transport.credentials import CredentialsError
@@ -64,6 +65,8 @@ class PresenceService(Service):
         self._reread = reread
         self._reactor = reactor
         self._node: Node | None = None
+        self._operation: Operation | None = None
+        self._life = "starting"
         self._started: Deferred[None] | None = None
         self._old_hangup: Any = None
         self._running = False
@@ -79,6 +82,8 @@ class PresenceService(Service):
     async def _start(self) -> None:
         config = self._config
         node = self._node = build_node(config, self._reactor)
+        self._operation = Operation(config, node, self._reactor, lambda: self._life)
+        self._operation.start()
         await node.store.start()
         await node.accounts.start()
         await self._recover(node)
@@ -87,6 +92,7 @@ class PresenceService(Service):
         node.guard.start()
         node.presence.resume()
         self._running = True
+        self._life = ""
         self._old_hangup = signal.getsignal(signal.SIGHUP)
         signal.signal(signal.SIGHUP, self._hangup)
         # The reactor's own way would end the process by the signal, not with status 0.
@@ -149,8 +155,9 @@ class PresenceService(Service):
     async def _stop(self) -> None:
         if self._started is not None and not self._started.called:
             self._started.cancel()
-        node = self._node
-        if node is None:
+        self._life = "stopping"
+        node, operation = self._node, self._operation
+        if node is None or operation is None:
             return
         if self._running:
             signal.signal(signal.SIGHUP, self._old_hangup or signal.SIG_DFL)
@@ -165,6 +172,7 @@ class PresenceService(Service):
         await DeferredList(node.ua.stop(), consumeErrors=True)
         node.wheel.stop()
         await node.accounts.stop()
+        await operation.stop()
         self._log.info("stopped")
 
     def _terminate(self, number: int, frame: object) -> None:
@@ -178,8 +186,8 @@ class PresenceService(Service):
 
     def reload(self) -> None:
         """Read the configuration again and apply what can be (NFR-02)."""
-        node = self._node
-        if node is None:
+        node, operation = self._node, self._operation
+        if node is None or operation is None:
             return
         try:
             new = self._reread()
@@ -190,6 +198,7 @@ class PresenceService(Service):
         waiting = restart_required(self._config, new)
         self._config = new
         apply_changes(new, node, self._reactor.seconds)
+        operation.apply(new)
         self._log.info("configuration reloaded")
         if waiting:
             self._log.warn(

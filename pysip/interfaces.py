@@ -94,6 +94,10 @@ class ITransport(Interface):
     local: Address = Attribute("Bound address; the port is real once started.")
     sent_by: str = Attribute("Advertised ``host:port`` (brackets around IPv6).")
     tap: IMessageTap | None = Attribute("Who sees all messages, as a rule nobody.")
+    received: int = Attribute("Messages that have arrived, malformed ones too (OBS-01).")
+    sent: int = Attribute("Messages handed to the network.")
+    malformed: int = Attribute("Messages that could not be parsed.")
+    dropped: int = Attribute("Messages that could not be sent, and keep-alive datagrams.")
 
     def start(receiver: IMessageReceiver) -> Deferred[None]:
         """Bind and listen; from now on messages go to ``receiver``.

@@ -1,0 +1,229 @@
+"""Figures of a running node (OBS-01).
+
+Nothing is kept here: the parts count with plain integers, and a scrape reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from presence.exposition import Family, Labels, counter, gauge, histogram
+from presence.overload import resident_memory
+from pysip.transport.base import host_port
+from pysip.transport.connections import StreamTransport
+
+if TYPE_CHECKING:
+    from presence.build import Node
+    from pysip.interfaces import ITransport
+
+
+def collect(node: Node, problems: Mapping[int, int]) -> Iterator[Family]:
+    """All figures of a node; no user is named by any.
+
+    :param problems: how often each numbered problem was logged.
+    """
+    yield from _process()
+    yield from _transports(node)
+    yield from _transactions(node)
+    yield from _state(node)
+    yield from _store(node)
+    yield from _strain(node)
+    yield counter(
+        "presence_problems_total",
+        "Numbered operator problems logged.",
+        *(({"number": str(number)}, count) for number, count in sorted(problems.items())),
+    )
+
+
+def _process() -> Iterator[Family]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    yield gauge(
+        "presence_info",
+        "Versions.",
+        ({"version": _version(), "python": platform.python_version()}, 1),
+    )
+    yield counter(
+        "process_cpu_seconds_total",
+        "CPU time of the process in seconds.",
+        ({}, usage.ru_utime + usage.ru_stime),
+    )
+    yield gauge(
+        "process_resident_memory_bytes", "Resident memory in bytes.", ({}, resident_memory())
+    )
+    yield gauge("process_open_fds", "Open file descriptors.", ({}, _descriptors()))
+
+
+def _version() -> str:
+    try:
+        return version("txpresence")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+def _descriptors() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # less the one of this look
+    except OSError:
+        return 0
+
+
+def _transports(node: Node) -> Iterator[Family]:
+    named: list[tuple[Labels, ITransport]] = [
+        ({"transport": transport.protocol, "address": host_port(*transport.local)}, transport)
+        for _, transport in node.transports
+    ]
+    yield counter(
+        "presence_messages_received_total",
+        "Messages received, malformed ones too.",
+        *((labels, transport.received) for labels, transport in named),
+    )
+    yield counter(
+        "presence_messages_sent_total",
+        "Messages handed to the network.",
+        *((labels, transport.sent) for labels, transport in named),
+    )
+    yield counter(
+        "presence_messages_malformed_total",
+        "Messages received that could not be parsed.",
+        *((labels, transport.malformed) for labels, transport in named),
+    )
+    yield counter(
+        "presence_messages_dropped_total",
+        "Messages that could not be sent, and keep-alive datagrams.",
+        *((labels, transport.dropped) for labels, transport in named),
+    )
+    streams = [(labels, each) for labels, each in named if isinstance(each, StreamTransport)]
+    yield gauge(
+        "presence_connections",
+        "Open TCP and TLS connections.",
+        *((labels, transport.connections) for labels, transport in streams),
+    )
+    yield counter(
+        "presence_connections_refused_total",
+        "Connections not accepted or not opened for want of room.",
+        *((labels, transport.refused) for labels, transport in streams),
+    )
+    yield gauge(
+        "presence_certificate_expiry_timestamp_seconds",
+        "When the certificate of a TLS listening point expires, seconds of the Unix epoch.",
+        *(
+            (labels, settings.credentials.certificate.not_valid_after_utc.timestamp())
+            for (labels, _), (listen, _) in zip(named, node.transports, strict=True)
+            if (settings := node.tls.get(listen)) is not None and settings.credentials is not None
+        ),
+    )
+
+
+def _transactions(node: Node) -> Iterator[Family]:
+    layer = node.ua.layer
+    yield counter(
+        "presence_requests_total",
+        "Requests received, without retransmissions.",
+        *(
+            ({"transport": protocol, "method": method}, count)
+            for (protocol, method), count in sorted(layer.requests.items())
+        ),
+    )
+    yield counter(
+        "presence_responses_total",
+        "Responses sent, without retransmissions.",
+        *(
+            ({"transport": protocol, "method": method, "code": str(status)}, count)
+            for (protocol, method, status), count in sorted(layer.responses.items())
+        ),
+    )
+    yield counter(
+        "presence_peer_requests_total",
+        "Requests received from trusted peers.",
+        *(({"peer": peer}, count) for peer, count in sorted(node.identities.peers.items())),
+    )
+    yield counter(
+        "presence_requests_sent_total",
+        "Requests sent; each server that is tried counts.",
+        *(({"method": method}, count) for method, count in sorted(layer.requests_sent.items())),
+    )
+    yield counter(
+        "presence_retransmissions_total",
+        "Requests received or sent again.",
+        ({"direction": "received"}, layer.retransmissions),
+        ({"direction": "sent"}, layer.retransmissions_sent),
+    )
+    yield counter(
+        "presence_responses_undelivered_total",
+        "Responses given up because the way to the sender has failed.",
+        ({}, layer.undelivered),
+    )
+    yield gauge(
+        "presence_transactions",
+        "Live transactions.",
+        ({"side": "server"}, len(layer.servers)),
+        ({"side": "client"}, len(layer.clients)),
+    )
+    yield counter("presence_dns_lookups_total", "Questions to DNS.", ({}, node.records.lookups))
+    yield gauge("presence_timers", "Timers that run.", ({}, len(node.wheel)))
+
+
+def _state(node: Node) -> Iterator[Family]:
+    notifier, compositor = node.presence.notifier, node.presence.compositor
+    pending = notifier.pending
+    yield gauge(
+        "presence_subscriptions",
+        "Live subscriptions, each of which is a dialog.",
+        ({"state": "active"}, len(notifier) - pending),
+        ({"state": "pending"}, pending),
+    )
+    yield gauge("presence_publications", "Live publications.", ({}, compositor.count))
+    yield gauge(
+        "presence_presentities",
+        "Users with publications, or with watchers.",
+        ({"has": "publications"}, compositor.published_resources),
+        ({"has": "watchers"}, notifier.watched_resources),
+    )
+    yield gauge("presence_bindings", "Registered contacts.", ({}, node.registrar.count))
+    yield gauge("presence_accounts", "Digest accounts.", ({}, len(node.accounts)))
+    yield counter(
+        "presence_notify_outcomes_total",
+        "NOTIFYs by their final answer; 408 is none, 503 also an unreachable watcher.",
+        *(
+            ({"code": str(status)}, count)
+            for status, count in sorted(notifier.sender.outcomes.items())
+        ),
+    )
+
+
+def _store(node: Node) -> Iterator[Family]:
+    store = node.store
+    yield gauge("presence_store_failed", "1 while the store refuses writes.", ({}, store.failed))
+    yield counter("presence_store_commits_total", "Batches made durable.", ({}, store.commits))
+    yield counter("presence_store_rows_total", "Rows made durable.", ({}, store.rows))
+    yield counter("presence_store_refused_total", "Batches refused.", ({}, store.refused))
+    yield gauge(
+        "presence_store_oldest_change_seconds",
+        "How long the oldest change has waited to become durable.",
+        ({}, store.oldest),
+    )
+    yield histogram(
+        "presence_store_commit_seconds", "Time that a batch took to be durable.", store.latency
+    )
+
+
+def _strain(node: Node) -> Iterator[Family]:
+    guard = node.guard
+    yield histogram(
+        "presence_event_loop_delay_seconds",
+        "Lateness of the event loop, measured four times a second.",
+        guard.delays,
+    )
+    yield gauge(
+        "presence_overload_load",
+        "Strain as share of the limits of [overload]; from 1 on new requests get 503.",
+        ({}, guard.load),
+    )
+    yield counter(
+        "presence_overload_shed_total", "Requests refused for overload.", ({}, guard.shed)
+    )
