@@ -277,8 +277,8 @@ class Notifier:
         package = self._packages[subscription.package]
         state = package.authorize(subscription.resource, subscription.watcher)
         if not expires:
-            subscription.state = "terminated" if state == "rejected" else state
             self._answer(served, subscription, 0)
+            subscription.state = "terminated" if state == "rejected" else state
             package.unsubscribed(subscription)
             self._finish(subscription, _TIMEOUT)
         elif not self._table.holds(subscription):
