@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import socket
 from pathlib import Path
 
 import attrs
@@ -15,7 +14,7 @@ from tests.e2e.wire import HOST
 from tests.interop.programs import Program, free_port, require
 
 SCENARIOS = Path(__file__).resolve().parent / "sipp"
-_MODES = {"udp": ("u1", socket.SOCK_DGRAM), "tcp": ("t1", socket.SOCK_STREAM)}
+_MODES = {"udp": "u1", "tcp": "t1"}
 
 
 @attrs.frozen(slots=True)
@@ -63,7 +62,6 @@ def call(
     :raises SkipTest: SIPp is not installed.
     """
     sipp = require("sipp", "sip-tester")
-    mode, kind = _MODES[transport]
     directory = Path(case.mktemp()).absolute()
     directory.mkdir(parents=True)
     counts, errors = directory / "statistics.csv", directory / "errors.log"
@@ -71,7 +69,7 @@ def call(
         case,
         [
             *(sipp, f"{HOST}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml")),
-            *("-t", mode, "-i", HOST, "-p", str(free_port(kind)), "-nostdin"),
+            *("-t", _MODES[transport], "-i", HOST, "-p", str(free_port()), "-nostdin"),
             *("-default_behaviors", "abortunexp,pingreply"),
             *("-m", str(calls), "-l", str(at_once), "-r", str(min(4 * at_once, 1000))),
             *("-timeout", str(seconds), "-timeout_error", "-recv_timeout", "15000"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.e2e.daemon import tables
 from tests.e2e.wire import HOST
 
 END_SECONDS = 10.0
@@ -31,19 +34,34 @@ def require(command: str, package: str) -> str:
     return path
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of the loopback address that nobody uses just now.
+def calm(**changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a configuration, without 503 when the machine has other things to do.
 
-    For programs that can neither choose a port themselves nor tell which one they have.
+    Some programs try again only after half a minute.
     """
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return tables(overload={"enabled": False}, **changed)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody uses just now, over UDP or TCP.
+
+    For programs that can neither choose a port themselves nor tell which one they have.  It is
+    below those that the system gives to connections, any of which could take it meanwhile.
+    """
+    while True:
+        port = random.randrange(20000, 30000)
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
+            contextlib.suppress(OSError),
+        ):
+            datagrams.bind((HOST, port))
+            streams.bind((HOST, port))
+            return port
 
 
 def eventually(
-    look: Callable[[], _Found], what: str, seconds: float = 30.0, interval: float = 0.05
+    look: Callable[[], _Found | None], what: str, seconds: float = 30.0, interval: float = 0.05
 ) -> _Found:
     """Call ``look`` until it gives something true, and give that.
 

@@ -137,7 +137,7 @@ class Softphone:
         :raises AssertionError: it is not in time; with the last messages.
         """
         try:
-            eventually(look, f"{self.user}'s baresip {what}")
+            eventually(look, f"{self.user}'s baresip {what}", 60.0)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.trace()[-6000:]}") from None
 

@@ -201,6 +201,7 @@ class CredentialsTests(SynchronousTestCase):
         """Start a server that knows bob."""
         daemon = Daemon(self, None, ("bob",)).start()
         self.bob = Replay(daemon.phone("udp", "bob", ""))
+        self.challenge: dict[str, str] = {}
         self.number = itertools.count(1)
 
     def ask(self, template: str, name: str = "", count: int = 0) -> wire.Message:

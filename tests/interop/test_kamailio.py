@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e import wire
-from tests.e2e.daemon import Daemon, tables
+from tests.e2e.daemon import Daemon
 from tests.e2e.phone import Phone, aor, notes, pidf
 from tests.e2e.wire import HOST
 from tests.interop.callers import call
-from tests.interop.programs import Program, eventually, free_port, require
+from tests.interop.programs import Program, calm, eventually, free_port, require
 
 if TYPE_CHECKING:
     _Base = SynchronousTestCase
@@ -65,16 +64,16 @@ class _Behind(_Base):
     """A server that trusts the proxy before it; each subclass has them speak another transport."""
 
     transport = ""
-    scenarios = ("publish",)
+    scenarios: tuple[str, ...] = ("publish",)
 
     def begin(self) -> None:
         """Start both."""
         require("kamailio", "kamailio")
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         # a connection of the proxy comes from any port of its address
         peer = f"{HOST}:{port}" if self.transport == "udp" else HOST
         points = {self.transport: {"transport": self.transport, "auth": "both"}}
-        self.daemon = Daemon(self, points, (), tables(trust={"peers": [peer]})).start()
+        self.daemon = Daemon(self, points, (), calm(trust={"peers": [peer]})).start()
         place = f"sip:{HOST}:{self.daemon.port(self.transport)};transport={self.transport}"
         self.proxy = Proxy(self, place, port)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.e2e.daemon import OPEN_POINTS, Daemon, tables
+from tests.e2e.daemon import OPEN_POINTS, Daemon
 from tests.e2e.phone import Phone, notes
 from tests.interop.callers import call
-from tests.interop.programs import require
+from tests.interop.programs import calm, require
 
 _CALLS = 500
 
@@ -21,14 +21,14 @@ class SippTests(SynchronousTestCase):
 
     def open_daemon(self) -> Daemon:
         """A server that believes everybody."""
-        return Daemon(self, OPEN_POINTS).start()
+        return Daemon(self, OPEN_POINTS, (), calm()).start()
 
     def digest_daemon(self) -> Daemon:
         """A server with an account, that challenges as SIPp understands it.
 
         SIPp looks at the first challenge only and gives up when that is not for MD5.
         """
-        settings = tables(digest={"algorithms": ["MD5"]}, registrar={"max_bindings": 100})
+        settings = calm(digest={"algorithms": ["MD5"]}, registrar={"max_bindings": 100})
         return Daemon(self, None, ("alice",), settings).start()
 
     def assert_nothing_published(self, phone: Phone, calls: int) -> None:
