@@ -112,7 +112,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         _notifier_policy(config),
         time.time,
     )
-    _set_package(config, presence)
+    _set_package(config, presence, domains)
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
@@ -141,7 +141,7 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
     :param clock: monotonic seconds.
     """
     presence = node.presence
-    _set_package(config, presence)
+    _set_package(config, presence, node.domains)
     presence.package.watchers = _watcher_policy(config)
     presence.compositor.policy = _publication_limits(config, clock)
     presence.notifier.set_policy(_notifier_policy(config), _rates(config))
@@ -298,10 +298,14 @@ def _transport(
     return TlsTransport(*where, tls[listen], **common)
 
 
-def _set_package(config: Config, presence: PresenceServer) -> None:
+def _set_package(config: Config, presence: PresenceServer, domains: Domains) -> None:
     """Set what a reload may change of the presence package."""
     package = presence.package
     package.strict = config.publication.validation == "strict"
+    package.publishers = frozenset(
+        domains.canonical(source if ":" in source else f"sip:{source}")
+        for source in config.publication.network_sources
+    )
     package.document_limit = config.limits.pidf_size
     package.closed_when_offline = config.subscription.offline_document == "closed"
     package.neutral_pending = config.subscription.pending_body == "neutral"

@@ -78,6 +78,8 @@ class PublicationLimits:
         """
         if initial and live >= self._per_resource:
             raise SipError(403, None, (("Warning", '399 presence "publication limit"'),))
-        wait = self._buckets.take(publisher, self._clock())
+        # A network source publishes for many, and is counted for each.
+        key = publisher if publisher == resource else (publisher, resource)
+        wait = self._buckets.take(key, self._clock())
         if wait:
             raise SipError(503, None, (("Retry-After", str(int(wait) + 1)),))

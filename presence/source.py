@@ -97,6 +97,7 @@ class PresenceSource:
     ) -> None:
         self.terms = terms
         self._wall = wall
+        self._stamped = 0.0  # wall-clock seconds of the last document
         tokens = publisher.ua.tokens
         # Chosen once: ids live as long as the publication (PUA-04).
         self._tuple_id = f"t{tokens.random(8)}"
@@ -146,7 +147,7 @@ class PresenceSource:
         It has one tuple, and a person when there is something to say of one.
         """
         terms = self.terms
-        now = datetime.fromtimestamp(self._wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self._timestamp()
         root = etree.Element(names.PRESENCE, nsmap=_NAMESPACES)
         root.set("entity", terms.presentity)
         service = etree.SubElement(root, names.TUPLE, id=self._tuple_id)
@@ -168,6 +169,12 @@ class PresenceSource:
                 _add(person, names.DM_NOTE, status.note)
             _add(person, names.DM_TIMESTAMP, now)
         return serialize(root)
+
+    def _timestamp(self) -> str:
+        """The time now, later than in every document before (PID-07)."""
+        self._stamped = max(self._wall(), self._stamped + 0.001)
+        now = datetime.fromtimestamp(self._stamped, UTC)
+        return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _add(parent: etree._Element, tag: str, text: str) -> None:

@@ -324,12 +324,27 @@ class Lifetime(Table, frozen=True):
 
 
 class Publication(Lifetime, frozen=True):
-    """PUBLISH (PUB-04, CLI-10).
+    """PUBLISH (PUB-04, PUB-20, CLI-10).
 
     :ivar validation: ``lenient`` repairs what real clients get wrong, ``strict`` answers 400.
+    :ivar network_sources: ``user@domain`` or URIs of servers and gateways, as they are asserted
+        or as they authenticate, that may publish for every presentity.
     """
 
     validation: Literal["lenient", "strict"] = "lenient"
+    network_sources: tuple[Text, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the lifetimes, and that the sources are addresses."""
+        super().__post_init__()
+        for i, source in enumerate(self.network_sources):
+            if not is_address(source):
+                raise WrongValueError(
+                    ("network_sources", i),
+                    source,
+                    "the address of a network source",
+                    'write for example "sip:gateway@example.com"',
+                )
 
 
 class Subscription(Lifetime, frozen=True):

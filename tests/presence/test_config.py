@@ -184,6 +184,11 @@ class MessageTests(ConfigCase):
             ('[metrics]\naddress = "here"', "metrics.address", "numeric"),
             ("[metrics]\nenabled = 1", "metrics.enabled", "true or false"),
             ("[store]\npath = ''", "store.path", "not empty"),
+            (
+                '[publication]\nnetwork_sources = ["gateway"]',
+                "publication.network_sources[0]",
+                "network source",
+            ),
             ('[trace]\nusers = ["alice"]', "trace.users[0]", "address of a user"),
             ("[trace]\nmax_size = 10", "trace.max_size", "not below 65536"),
         ]  # fmt: skip

@@ -83,9 +83,9 @@ class SourceTests(unittest.SynchronousTestCase):
         self.assertEqual(
             service.findtext(names.DEVICE_ID), "urn:uuid:8e56a60a-0d07-4c5b-b1e7-0d29cc2b0aa1"
         )
-        self.assertEqual(service.findtext(names.TIMESTAMP), "2023-11-14T22:13:20Z")
+        self.assertEqual(service.findtext(names.TIMESTAMP), "2023-11-14T22:13:20.000Z")
         self.assertEqual(
-            tree.findtext(f"{names.PERSON}/{names.DM_TIMESTAMP}"), "2023-11-14T22:13:20Z"
+            tree.findtext(f"{names.PERSON}/{names.DM_TIMESTAMP}"), "2023-11-14T22:13:20.000Z"
         )
         self.assertEqual(self.tree(contact="tel:+1").findtext(f".//{names.CONTACT}"), "tel:+1")
         self.assertIsNone(self.tree().find(names.PERSON))
