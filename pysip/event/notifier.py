@@ -377,21 +377,14 @@ class Notifier:
         """End a subscription and tell the watcher why (NOT-03)."""
         if not self._leave(subscription):
             return
-        self._store.remove_subscription(subscription.id)
         self._packages[subscription.package].unsubscribed(subscription)
         state = f"terminated;reason={reason}"
         if retry_after is not None:
             state += f";retry-after={retry_after}"
         if reason != "timeout":
             subscription.state = "terminated"  # no body for who may not see (NOT-07)
-
-        def durable(stored: bool) -> None:
-            if not stored:
-                self._erase_later(subscription.id)
-            self._finish(subscription, state)
-
         # Only after the removal is durable, so that no NOTIFY can follow the last one.
-        self._store.when_durable(durable)
+        self._erase(subscription.id, lambda: self._finish(subscription, state))
 
     def _finish(self, subscription: Subscription, state: str) -> None:
         subscription.ending = state
@@ -404,13 +397,17 @@ class Notifier:
             self._erase(subscription.id)
             self._packages[subscription.package].unsubscribed(subscription)
 
-    def _erase(self, id: int) -> None:
-        """Remove a subscription from the store, or a restart would bring it back."""
+    def _erase(self, id: int, erased: Callable[[], None] | None = None) -> None:
+        """Remove a subscription from the store, however long that takes."""
         self._store.remove_subscription(id)
-        self._store.when_durable(lambda stored: None if stored else self._erase_later(id))
 
-    def _erase_later(self, id: int) -> None:
-        self._ua.wheel.after(_ERASE_AGAIN, Alarm(lambda: self._erase(id)))
+        def durable(stored: bool) -> None:
+            if not stored:
+                self._ua.wheel.after(_ERASE_AGAIN, Alarm(lambda: self._erase(id, erased)))
+            elif erased is not None:
+                erased()
+
+        self._store.when_durable(durable)
 
     # -- NOTIFY -------------------------------------------------------------------------
 
