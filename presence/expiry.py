@@ -43,7 +43,7 @@ class CertificateWatch:
         self._alarm = Alarm(self._tomorrow)
 
     def start(self) -> None:
-        """Look now, and each day from now on."""
+        """Look now, and each day from now on; called again it does the same."""
         self._wheel.after(_DAY, self._alarm)
         for name, credentials in self._credentials().items():
             left = credentials.seconds_left()

@@ -7,32 +7,44 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.web.http import Request
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from presence.exposition import CONTENT_TYPE, Family, exposition
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IReactorTCP
+    from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
     from twisted.internet.protocol import ServerFactory
+    from twisted.web.resource import IResource
 
 _TEXT = b"text/plain; charset=utf-8"
 _IDLE = 30.0
 """Seconds until an unused connection is closed."""
 
 
-class _Page(Resource):
-    """A page that is made anew for each GET."""
+class _Folder(Resource):
+    """Has the pages that were put there, and no others."""
 
-    isLeaf = True
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """404."""
+        return notFound()
+
+
+class _Page(_Folder):
+    """A page that is made anew each time."""
 
     def __init__(self, content_type: bytes, render: Callable[[], tuple[int, bytes]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._content_type = content_type
         self._render = render
 
-    def render_GET(self, request: Request) -> bytes:
-        """The page and its status."""
+    def render(self, request: Request) -> bytes:
+        """The page and its status; 405 when somebody wants to do more than read."""
+        if request.method not in (b"GET", b"HEAD"):
+            request.setResponseCode(405)
+            request.setHeader(b"allow", b"GET, HEAD")
+            return b""
         status, body = self._render()
         request.setResponseCode(status)
         request.setHeader(b"content-type", self._content_type)
@@ -50,13 +62,16 @@ class _QuietSite(Site):
 
 
 def make_site(
-    figures: Callable[[], Iterable[Family]], checks: Callable[[], Mapping[str, str]]
+    figures: Callable[[], Iterable[Family]],
+    checks: Callable[[], Mapping[str, str]],
+    clock: IReactorTime,
 ) -> Site:
     """``/metrics``, ``/livez`` and ``/readyz``.
 
     :param figures: collects the metrics.
     :param checks: what has to be well for requests to be served; "" for each that is, else
         what is the matter.
+    :param clock: to close connections that nobody uses.
     """
 
     def metrics() -> tuple[int, bytes]:
@@ -70,11 +85,11 @@ def make_site(
         lines = [f"{name}: {trouble or 'ok'}\n" for name, trouble in found.items()]
         return (503 if any(found.values()) else 200), "".join(lines).encode()
 
-    root = Resource()
+    root = _Folder()  # type: ignore[no-untyped-call]
     root.putChild(b"metrics", _Page(CONTENT_TYPE, metrics))
     root.putChild(b"livez", _Page(_TEXT, live))
     root.putChild(b"readyz", _Page(_TEXT, ready))
-    return _QuietSite(root, timeout=_IDLE)  # type: ignore[no-untyped-call]
+    return _QuietSite(root, timeout=_IDLE, reactor=clock)  # type: ignore[no-untyped-call]
 
 
 class HealthPort:

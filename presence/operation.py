@@ -48,7 +48,7 @@ class Operation:
         self._certificates = CertificateWatch(node.wheel, self._credentials, self._renew)
         self.http: HealthPort | None = None
         if config.metrics.enabled:
-            site = make_site(lambda: collect(node, self._problems.counts), self.checks)
+            site = make_site(lambda: collect(node, self._problems.counts), self.checks, reactor)
             self.http = HealthPort(reactor, config.metrics.address, config.metrics.port, site)
 
     def start(self) -> None:
@@ -57,7 +57,6 @@ class Operation:
         :raises twisted.internet.error.CannotListenError: the HTTP port is in use.
         """
         globalLogPublisher.addObserver(self._problems)
-        self._certificates.start()
         self.apply(self._config)
         if self.http is not None:
             self.http.start()
@@ -65,8 +64,9 @@ class Operation:
             self._log.info("metrics and health at http://{place}/metrics", place=place)
 
     def apply(self, config: Config) -> None:
-        """Heed what a reload may change: trace and log level."""
+        """Heed what a reload may change: trace, log level, certificates."""
         self._config = config
+        self._certificates.start()
         self._tracing.apply(config.trace, config.trace_path, config.log.level == "debug")
 
     def stop(self) -> Deferred[Any]:

@@ -41,7 +41,7 @@ class Problem:
 CERTIFICATE = Problem(
     101,
     "certificate",
-    "error",
+    "warn",
     "a certificate expires soon",
     "from then on clients refuse TLS connections",
     "renew it, put it in the place of the old one and send SIGHUP",
