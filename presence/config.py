@@ -267,6 +267,7 @@ RELOADABLE = frozenset(
 def warnings(config: Config) -> list[str]:
     """What is allowed but an operator should know, one sentence each."""
     found = []
+    streams = {(at.address, at.bind_port) for at in config.listen if at.transport == "tcp"}
     for listen in config.listen:
         where = f"{listen.transport} {listen.address} port {listen.bind_port}"
         public = not ipaddress.ip_address(listen.address).is_loopback
@@ -276,6 +277,9 @@ def warnings(config: Config) -> list[str]:
             )
         if public and listen.transport == "tls" and config.certificate_files(listen) is None:
             found.append(f"{where}: uses a self-signed certificate that no client trusts by itself")
+        place = (listen.address, listen.bind_port)
+        if public and listen.transport == "udp" and place not in streams:
+            found.append(f"{where}: has no tcp beside it, where large messages go (TRN-01)")
         if listen.auth in ("trust", "both") and not (config.trust.peers or config.trust.tls_names):
             found.append(f"{where}: auth = {listen.auth}, but [trust] names no peer")
     if config.trace.users:

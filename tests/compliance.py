@@ -36,6 +36,9 @@ STRENGTHS = ("must", "should", "may")
 SHOWN = 5
 """Places that the page names in one cell, so that it can be read and seldom goes stale."""
 
+OWN = frozenset({"compliance.py", "test_compliance.py"})
+"""Their numbers are examples."""
+TEST_FILE = re.compile(r"^tests/.*/test_\w+\.py$")
 NOT_REQUIREMENTS = frozenset({"UTF"})
 NUMBER = re.compile(r"\b([A-Z][A-Z0-9]{1,5}-[A-Z]?)(\d\d)\b")
 RANGE = re.compile(
@@ -94,8 +97,10 @@ class Citation:
 
     @property
     def proves(self) -> bool:
-        """Whether a test, or one class of tests, names it."""
-        return self.path.startswith("tests/") and bool(self.symbol) and self.single
+        """Whether a test, a class of tests, or the table of a test names it."""
+        name = self.symbol.rpartition(".")[2]
+        test = name.startswith("test_") or not name[:2].islower()
+        return bool(TEST_FILE.search(self.path) and name and test and self.single)
 
 
 def load(root: pathlib.Path = ROOT) -> Requirements:
@@ -141,7 +146,7 @@ def citations(root: pathlib.Path = ROOT) -> list[Citation]:
     for folder in (*CODE, TESTS):
         for path in sorted((root / folder).rglob("*.py")):
             source = path.read_text("utf-8")
-            if NUMBER.search(source):
+            if path.name not in OWN and NUMBER.search(source):
                 name = path.relative_to(root).as_posix()
                 found.update(_in_source(name, source))
     single = {(c.number, c.place) for c in found if c.single}

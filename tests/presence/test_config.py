@@ -323,7 +323,7 @@ class AccessTests(ConfigCase):
                 '[store]\ntype = "memory"\n[trace]\nusers = ["a@localhost"]\n'
             )
         )
-        self.assertEqual(len(found), 5, found)
+        self.assertEqual(len(found), 6, found)
         self.assertEqual(config.warnings(load()), [])
 
     def test_user_addresses(self) -> None:

@@ -499,7 +499,7 @@ class FileTests(SqliteCase):
         database.close()
 
     def test_migration(self) -> None:
-        """A file of version 1 is brought up to date with all that is in it."""
+        """A file of version 1 is brought up to date with all that is in it (NFR-07)."""
         self.version_1(rows=300)
         store = self.store()
         self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (2,))
