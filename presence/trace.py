@@ -19,7 +19,7 @@ from pysip.errors import ParseError
 from pysip.header import parse_name_addr, split_list
 from pysip.interfaces import IMessageTap
 from pysip.message import Message, Request, Response
-from pysip.parse import BadMessage, Ignored, parse_message
+from pysip.parse import BadMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,11 +127,7 @@ class Tracer:
         head = data.partition(b"\r\n\r\n")[0]
         if not self._promising(head.decode("utf-8", "surrogateescape")):
             return
-        try:
-            message = parse_message(data)
-        except (BadMessage, Ignored):
-            return  # a message of ours would be none
-        self._consider(message, "sent to", flow)
+        self._consider(_read_own(data), "sent to", flow)
 
     def close(self) -> None:
         """Write nothing more."""
@@ -215,6 +211,20 @@ def _without_password(value: str) -> str:
     return _USERINFO.sub(r"\1\2:***@", value) if "@" in value else value
 
 
+def _read_own(data: bytes) -> Request | Response:
+    """A message of ours: well formed, but for what it repeats of a malformed request."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    start, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    headers: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        headers.setdefault(name.lower(), []).append(value)
+    first, second, rest = start.split(" ", 2)
+    if first == "SIP/2.0":
+        return Response(int(second), rest, headers, body)
+    return Request(first, second, headers, body)
+
+
 @implementer(IMessageTap)
 class MessageLog:
     """One line of level debug for each message (OBS-03)."""
@@ -232,10 +242,7 @@ class MessageLog:
 
     def sent(self, data: bytes, flow: IFlow) -> None:
         """Log a message that leaves."""
-        try:
-            message = parse_message(data)
-        except (BadMessage, Ignored):
-            return
+        message = _read_own(data)
         self._tell("sent {line} to", start_line(message), flow, correlation(message))
 
     def _tell(self, what: str, line: str, flow: IFlow, call: str) -> None:
