@@ -74,12 +74,13 @@ class Softphone:
     def _connect(self, port: int) -> socket.socket | None:
         """A connection for commands, None as long as there is none."""
         if self._program.ended() is not None:
-            output = self._program.output()
-            if "network init failed" in output:
-                raise SkipTest("baresip finds no network interface besides the loopback one")
-            raise AssertionError(f"baresip has ended: {output}")
+            raise AssertionError(f"baresip has ended: {self.trace()}")
         with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection((HOST, port), _SECONDS)
+            made = socket.create_connection((HOST, port), _SECONDS)
+            if re.search(r"^Local network address: *$", self.trace(), re.MULTILINE):
+                made.close()
+                raise SkipTest("baresip needs a network interface besides the loopback one")
+            return made
         return None
 
     # -- commands
@@ -121,8 +122,12 @@ class Softphone:
         return found[1]
 
     def await_registered(self) -> None:
-        """Wait until it is registered."""
-        self.until(self.registered, "is registered")
+        """Wait until it is registered.
+
+        :raises AssertionError: it is not in time, or cannot.
+        """
+        self.until(lambda: self.registered() or "Register: " in self.trace(), "registers")
+        assert self.registered(), self.trace()[-6000:]
 
     def await_shown(self, presence: str) -> None:
         """Wait until it shows a presence.

@@ -46,7 +46,7 @@ class SippTests(SynchronousTestCase):
         self.assert_nothing_published(daemon.phone(point, "watcher", ""), 20)
 
     def test_publish_udp(self) -> None:
-        """Initial, refresh, modify, 412 and removal over UDP (PUB-03, PUB-05)."""
+        """Initial, refresh, modify, 412 and removal over UDP (PUB-02, PUB-03, PUB-05)."""
         self.publish("udp")
 
     def test_publish_tcp(self) -> None:
@@ -56,7 +56,10 @@ class SippTests(SynchronousTestCase):
     # -- subscribe
 
     def test_subscribe_udp(self) -> None:
-        """SUBSCRIBE, NOTIFYs with bodies, refresh and end over UDP (SUB-02, NOT-01, NOT-06)."""
+        """SUBSCRIBE, NOTIFYs with bodies, refresh and end over UDP.
+
+        SUB-08, SUB-10, SUB-11, SUB-13, NOT-01, NOT-06.
+        """
         call(self, self.open_daemon().port("udp"), "udp", "subscribe", calls=_CALLS, at_once=50)
 
     def test_subscribe_tcp(self) -> None:
@@ -86,7 +89,7 @@ class SippTests(SynchronousTestCase):
         """With every tenth message lost each way all calls succeed, and nothing is doubled.
 
         A PUBLISH served twice would change the entity-tag twice, so that the next one fails,
-        or leave a second publication behind (UAS-02, TXN-05).
+        or leave a second publication behind (TXN-07).
         """
         daemon = self.open_daemon()
         totals = call(
@@ -96,5 +99,8 @@ class SippTests(SynchronousTestCase):
         self.assert_nothing_published(daemon.phone("udp", "watcher", ""), 200)
 
     def test_resent_messages(self) -> None:
-        """Repeated requests get the same answers; an unanswered NOTIFY is repeated (TXN-05)."""
+        """Repeated requests get the same answers and an unanswered NOTIFY is repeated.
+
+        TXN-06, TXN-07, SUB-19.
+        """
         call(self, self.open_daemon().port("udp"), "udp", "resend", "-nr", calls=100, at_once=50)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.tables import Digest
 from tests.e2e.daemon import Daemon
 from tests.e2e.phone import DOMAIN, aor
 from tests.e2e.wire import HOST
@@ -36,12 +37,17 @@ class _Pair(_Base):
         """Do without when baresip is missing."""
         require("baresip", "baresip-core")
 
-    def begin(self, domain: str = DOMAIN, lifetime: int = 60) -> None:
+    def begin(
+        self,
+        domain: str = DOMAIN,
+        lifetime: int = 60,
+        algorithms: tuple[str, ...] = ("MD5",),
+    ) -> None:
         """A server, and two phones that are registered and see each other online.
 
-        baresip gives up when it is offered anything but MD5.
+        :param algorithms: challenges; baresip 1.0 gives up when any is for another one than MD5.
         """
-        settings = calm(digest={"algorithms": ["MD5"]})
+        settings = calm(digest={"algorithms": list(algorithms)})
         self.daemon = Daemon(self, None, ("alice", "bob"), settings).start()
         domain = domain.format(port=self.daemon.port(self.point))
         self.alice, self.bob = (
@@ -99,7 +105,8 @@ class _Pair(_Base):
     def test_server_restarted(self) -> None:
         """After kill -9 of the server its phones go on, with the same publications and dialogs.
 
-        Over TCP the way to the watcher is a new connection to its Contact (CLI-08, OVL-06).
+        Over TCP the way to the watcher is a new connection to its Contact (CLI-08, DLG-13,
+        PSV-20).
         """
         self.begin()
         self.daemon.restart()
@@ -115,6 +122,14 @@ class UdpPhoneTests(_Pair, SynchronousTestCase):
     """Over UDP."""
 
     point = "udp"
+
+    def test_default_challenges(self) -> None:
+        """With the challenges that are configured by default, too (CLI-02)."""
+        self.begin(algorithms=Digest().algorithms)
+
+    test_default_challenges.todo = (  # type: ignore[attr-defined]
+        "baresip 1.0 gives up when one of the challenges is for SHA-256, whatever else is offered"
+    )
 
     def test_address_as_domain(self) -> None:
         """A numeric address and port stands where the domain should be (CLI-13)."""
