@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _PRIVATE = re.compile(
     r"""\b(?P<scheme>sips?|pres|im|tel):[^\s<>"'(),;]+"""  # a URI
-    r"""|[\w.!#$%&*+/=?^`{|}~-]+@[\w.:\[\]-]*\w"""  # or an address without scheme
+    r"""|[\w.!#$%&*+/=?^`{|}~-]+@[\w.:\[\]-]*\w""",  # or an address without scheme
+    re.IGNORECASE,
 )
 
 
