@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from bench.wire import Fields, Wire
+from bench.wire import Fields, Link
 
 EXPIRES = 3600
 
@@ -117,7 +117,7 @@ class Client:
     __slots__ = ("_credentials", "_cseq", "_wire", "aor", "call_id", "number", "place", "tag")
 
     def __init__(
-        self, wire: Wire, user: bytes, domain: bytes, number: int, password: bytes
+        self, wire: Link, user: bytes, domain: bytes, number: int, password: bytes
     ) -> None:
         self._wire = wire
         self._cseq = 0
@@ -183,7 +183,7 @@ class Source(Client):
     __slots__ = ("_etag", "_revision", "busy", "change", "mark", "watchers")
 
     def __init__(
-        self, wire: Wire, user: bytes, domain: bytes, number: int, password: bytes = b""
+        self, wire: Link, user: bytes, domain: bytes, number: int, password: bytes = b""
     ) -> None:
         super().__init__(wire, user, domain, number, password)
         self._etag = b""
@@ -249,7 +249,7 @@ class Watcher(Client):
 
     def __init__(
         self,
-        wire: Wire,
+        wire: Link,
         user: bytes,
         domain: bytes,
         number: int,
@@ -287,6 +287,10 @@ class Watcher(Client):
             % (self.number, self._wire.places[self.place], expires),
             lambda status, fields: self._subscribed(operation, status, fields, expires),
         )
+
+    def unsubscribe(self, operation: Operation) -> None:
+        """End the subscription."""
+        self.subscribe(operation, 0)
 
     def _subscribed(self, operation: Operation, status: int, fields: Fields, expires: int) -> None:
         self.source.busy -= 1

@@ -109,7 +109,7 @@ class Load:
             raise SystemExit("a load stays on loopback: give 127.0.0.1:PORT")
         self._given = given
         self._watchers: dict[bytes, Watcher] = {}
-        self._numbers = 0
+        self._numbers = given.first
         self._wire = Wire((host, int(port)), given.sockets, self._notified)
         self.failed = False
 
@@ -164,7 +164,7 @@ class Load:
             counts[f"fault: {notifies} NOTIFYs expected"] += 1
         if counts["refused"]:
             counts["fault: nobody listens"] += 1
-        faults = {key[7:]: n for key, n in counts.items() if str(key).startswith("fault: ")}
+        faults = {str(key)[7:]: n for key, n in counts.items() if str(key).startswith("fault: ")}
         done = max(1, phase.done)
         report: dict[str, Any] = {
             "phase": name,
@@ -218,7 +218,7 @@ class Load:
         begin: list[Step] = [("", w.subscribe) for w in watchers]
         self._phase("subscribe-initial", begin, width, notifies=count)
         self._phase("subscribe-refresh", begin, width, notifies=count)
-        end: list[Step] = [("", lambda op, w=w: w.subscribe(op, 0)) for w in watchers]
+        end: list[Step] = [("", w.unsubscribe) for w in watchers]
         self._phase("unsubscribe", end, width, notifies=count)
 
     def fanout(self) -> None:
@@ -342,6 +342,7 @@ def main() -> None:
     parser.add_argument("--pid", type=int, default=0, help="whose processor time to measure")
     parser.add_argument("--domain", default="bench.invalid")
     parser.add_argument("--password", default="", help="of all accounts, for Digest")
+    parser.add_argument("--first", type=int, default=0, help="number of the first client")
     parser.add_argument("--sockets", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60, help="bound of each phase")
     parser.add_argument("--mark", action="store_true", help="signal phases to a profiled server")

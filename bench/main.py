@@ -360,13 +360,15 @@ def main() -> None:
         else:
             todo += [] if given.no_own else [run.own]
             todo += [run.reference] if given.peer_load is not None else []
+        status: str | int = 0
         try:
             for step in todo:
                 step()
+            status = 1 if run.failed else 0
         except ServerError as error:
-            sys.exit(f"bench: {error}")
+            status = f"bench: {error}"
         except KeyboardInterrupt:
-            sys.exit("bench: interrupted")
+            status = "bench: interrupted"
     for text in tables(run.results).values():
         print(text)
-    sys.exit(1 if run.failed else 0)
+    sys.exit(status)

@@ -13,6 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 Fields = dict[bytes, bytes]
 """Values of a message by lower-case name; of a repeated field the last one."""
@@ -34,6 +35,33 @@ def fields_of(head: bytes) -> Fields:
     return found
 
 
+Counts = Counter[str | int]
+"""Of messages, of statuses (as int) and of mishaps; those named ``fault: …`` fail a load."""
+
+
+class Link(Protocol):
+    """What a client needs of a wire.
+
+    :ivar places: ``host:port`` of the sockets, for Via and Contact.
+    :ivar nonce: makes identifiers of this run distinct from those of others.
+    """
+
+    places: list[bytes]
+    nonce: bytes
+    counts: Counts
+
+    def request(
+        self, place: int, start: bytes, rest: bytes, answered: Callable[[int, Fields], None]
+    ) -> None:
+        """Send a request and see to its repetition.
+
+        :param place: which socket.
+        :param start: the request line.
+        :param rest: everything below the Via.
+        :param answered: gets the final status, 408 when there was none, and the fields.
+        """
+
+
 class Exchange:
     """A request that awaits its final response."""
 
@@ -53,15 +81,13 @@ class Exchange:
         self.interval = T1
 
 
-class Wire:
+class Wire(Link):
     """Everything that the simulated clients send and receive.
 
     :param server: numeric host and port.
     :param sockets: how many sockets the clients share.
     :param notified: takes a NOTIFY: its fields, its body, and whether to answer it 200.
 
-    :ivar places: ``host:port`` of the sockets, for Via and Contact.
-    :ivar counts: of messages in and out, of statuses (as int) and of mishaps.
     """
 
     def __init__(
@@ -74,7 +100,7 @@ class Wire:
         self._sockets: list[socket.socket] = []
         self._by_number: dict[int, socket.socket] = {}
         self._poll = select.epoll()
-        self.places: list[bytes] = []
+        self.places = []
         for _ in range(sockets):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -90,18 +116,12 @@ class Wire:
         self._branches = 0
         self._waiting: dict[bytes, Exchange] = {}
         self._repeat: list[tuple[float, bytes]] = []
-        self.counts: Counter[str | int] = Counter()
+        self.counts: Counts = Counter()
 
     def request(
         self, place: int, start: bytes, rest: bytes, answered: Callable[[int, Fields], None]
     ) -> None:
-        """Send a request and see to its repetition.
-
-        :param place: which socket.
-        :param start: the request line.
-        :param rest: everything below the Via.
-        :param answered: gets the final status, 408 when there was none, and the fields.
-        """
+        """See :meth:`Link.request`."""
         self._branches += 1
         branch = b"%x.%b" % (self._branches, self.nonce)
         data = b"%b\r\nVia: SIP/2.0/UDP %b%b%b;rport\r\n%b" % (
