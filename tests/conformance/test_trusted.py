@@ -7,6 +7,7 @@ import ipaddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysip.auth.trust import TrustPolicy
+from pysip.interfaces import Target
 from tests.node import ALICE, BOB, Node, pidf
 
 VECTOR = 'icid-value="b1c9;77";icid-generated-at=192.0.2.9;orig-ioi=home.example'
@@ -89,3 +90,55 @@ class TrustedTests(SynchronousTestCase):
         self.watch(p_charging_vector=VECTOR, contact="<sip:alice@192.0.2.66:5060>")
         (notify,) = stranger.notifies()
         self.assertEqual([name for name in notify.headers if name.startswith("p-")], [])
+
+    def test_isc_example(self) -> None:
+        """The example of the list: 2xx, its Record-Route, and the NOTIFY (IMS-22, DLG-02)."""
+        locator = self.node.ua.sender.locator
+        scscf = Target("UDP", self.scscf.address, "scscf1.example.com")
+        self.patch(locator, "immediate", lambda uri: scscf)
+        self.scscf.send(ISC.replace(b"\n", b"\r\n"))
+        self.node.advance(0.2)
+        (response,) = self.scscf.responses
+        self.assertEqual(response.status, 200)
+        self.assertEqual(len(response.values("via")), 3)
+        self.assertEqual(response.values("record-route"), RECORD_ROUTE)
+        self.assertLessEqual(response.expires or 0, 7200)
+        self.assertEqual(len(response.contacts), 1)
+        (notify,) = self.scscf.notifies()
+        self.assertEqual(notify.uri, "sip:192.0.2.55:1357;comp=sigcomp")  # IMS-23
+        self.assertEqual(notify.values("route"), RECORD_ROUTE)
+        self.assertEqual((notify.to.uri, notify.to.tag), (ALICE, "31415"))
+        self.assertEqual(notify.first("content-type"), "application/pidf+xml")
+        self.assertEqual(
+            notify.first("p-charging-vector"),
+            'icid-value="b1c9f0e2-77aa";icid-generated-at=192.0.2.9;orig-ioi=example.com',
+        )
+        (subscription,) = self.node.presence.notifier.subscriptions("presence", BOB)
+        self.assertEqual(subscription.watcher.uris, (ALICE, "tel:+15550100"))
+
+
+RECORD_ROUTE = ["<sip:scscf1.example.com;lr>", "<sip:pcscf1.visited.example;lr>"]
+ISC = b"""\
+SUBSCRIBE sip:bob@example.com SIP/2.0
+Via: SIP/2.0/UDP scscf1.example.com:5060;branch=z9hG4bK344a651;rport
+Via: SIP/2.0/UDP pcscf1.visited.example:5060;branch=z9hG4bK120f341
+Via: SIP/2.0/UDP 192.0.2.55:1357;branch=z9hG4bKehuehjgt
+Max-Forwards: 68
+Route: <sip:ps.example.com;lr>, <sip:cb03a0s09a2sdfglkj490333@scscf1.example.com;lr>
+Record-Route: <sip:scscf1.example.com;lr>, <sip:pcscf1.visited.example;lr>
+P-Asserted-Identity: <sip:alice@example.com>, <tel:+15550100>
+P-Charging-Vector: icid-value="b1c9f0e2-77aa";icid-generated-at=192.0.2.9;orig-ioi=example.com
+P-Charging-Function-Addresses: ccf=192.0.2.100;ccf=192.0.2.101
+P-Access-Network-Info: DOCSIS
+Privacy: none
+From: <sip:alice@example.com>;tag=31415
+To: <sip:bob@example.com>
+Call-ID: b89rjhnedlrfjflslj40a222
+CSeq: 61 SUBSCRIBE
+Event: presence
+Expires: 7200
+Accept: application/pidf+xml;q=0.3, application/pidf-diff+xml;q=1
+Contact: <sip:192.0.2.55:1357;comp=sigcomp>
+Content-Length: 0
+
+"""
