@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IReadDescriptor
+
 from presence.exposition import Family, Labels, counter, gauge, histogram
 from presence.overload import resident_memory
 from pysip.transport.base import host_port
@@ -45,7 +47,7 @@ def _process() -> Iterator[Family]:
     yield gauge(
         "presence_info",
         "Versions.",
-        ({"version": _version(), "python": platform.python_version()}, 1),
+        ({"version": release(), "python": platform.python_version()}, 1),
     )
     yield counter(
         "process_cpu_seconds_total",
@@ -58,7 +60,8 @@ def _process() -> Iterator[Family]:
     yield gauge("process_open_fds", "Open file descriptors.", ({}, _descriptors()))
 
 
-def _version() -> str:
+def release() -> str:
+    """The version of this program."""
     try:
         return version("txpresence")
     except PackageNotFoundError:  # run from a checkout that was never installed
@@ -97,6 +100,16 @@ def _transports(node: Node) -> Iterator[Family]:
         "Messages that could not be sent, and keep-alive datagrams.",
         *((labels, transport.dropped) for labels, transport in named),
     )
+    dropped = _kernel_drops()
+    yield counter(
+        "presence_udp_overflow_total",
+        "Datagrams that the system dropped because the receive buffer was full.",
+        *(
+            (labels, dropped[inode])
+            for labels, transport in named
+            if (inode := _inode(transport)) in dropped
+        ),
+    )
     streams = [(labels, each) for labels, each in named if isinstance(each, StreamTransport)]
     yield gauge(
         "presence_connections",
@@ -117,6 +130,29 @@ def _transports(node: Node) -> Iterator[Family]:
             if (settings := node.tls.get(listen)) is not None and settings.credentials is not None
         ),
     )
+
+
+def _inode(transport: ITransport) -> int:
+    """Inode of the socket of a UDP transport, 0 for others."""
+    if not IReadDescriptor.providedBy(transport):
+        return 0
+    descriptor = IReadDescriptor(transport).fileno()
+    return os.fstat(descriptor).st_ino if descriptor >= 0 else 0
+
+
+def _kernel_drops() -> dict[int, int]:
+    """Datagrams dropped on receipt, by inode of the UDP socket (proc(5), /proc/net/udp)."""
+    found = {}
+    for name in ("udp", "udp6"):
+        try:
+            with open(f"/proc/self/net/{name}", encoding="ascii") as table:
+                lines = table.readlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            found[int(fields[9])] = int(fields[12])
+    return found
 
 
 def _transactions(node: Node) -> Iterator[Family]:

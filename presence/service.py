@@ -22,6 +22,7 @@ from presence.accounts import AccountError
 from presence.build import Node, apply_changes, build_node, reload_certificates
 from presence.config import DEFAULT_STATE_DIR, ConfigError, restart_required
 from presence.fatal import exit_with
+from presence.metrics import release
 from presence.operation import Operation
 from presence.oplog import RELOAD_REFUSED, report
 from presence.store.records import StoreError
@@ -81,6 +82,7 @@ class PresenceService(Service):
 
     async def _start(self) -> None:
         config = self._config
+        self._log.info("txpresence {version} starts", version=release())
         node = self._node = build_node(config, self._reactor)
         self._operation = Operation(config, node, self._reactor, lambda: self._life)
         self._operation.start()

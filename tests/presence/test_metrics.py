@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import io
 import ipaddress
 import json
+import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -12,11 +14,12 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import MemoryReactor, MemoryReactorClock, StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from presence import metrics
 from presence.build import Node as Parts
 from presence.exposition import counter, exposition, gauge, histogram
 from presence.health import HealthPort, make_site
@@ -28,6 +31,7 @@ from presence.tables import Listen
 from pysip.auth.trust import TrustPolicy
 from pysip.dns import RecordCache
 from pysip.transport.credentials import TlsSettings, load_credentials
+from pysip.transport.udp import UdpTransport
 from tests.certificates import issue, make_ca
 from tests.node import ALICE, BOB, Node, pidf
 
@@ -314,6 +318,30 @@ class CollectTests(SynchronousTestCase):
         self.assertEqual(
             list(found.values()), [credentials.certificate.not_valid_after_utc.timestamp()]
         )
+
+    def test_overflow(self) -> None:
+        """Datagrams that the system has dropped, where it tells them."""
+        real = UdpTransport(Clock(), "127.0.0.1", 0)  # type: ignore[arg-type]
+        self.patch(real, "_reactor", MemoryReactor())
+        real.start(None)  # type: ignore[arg-type]
+        self.addCleanup(real.stop)
+        self.parts = parts(self.node, transports=[(Listen("udp"), real)])
+        name = f'presence_udp_overflow_total{{transport="UDP",address="127.0.0.1:{real.local[1]}"}}'
+        inode = os.fstat(real.fileno()).st_ino
+        self.patch(metrics, "_kernel_drops", lambda: {inode: 7, 1: 8})
+        self.assertEqual(self.samples()[name], 7)
+        self.patch(metrics, "_kernel_drops", dict)
+        self.assertNotIn(name, self.samples())
+
+    def test_kernel_table(self) -> None:
+        """The system's table of UDP sockets is read as proc(5) has it."""
+        line = (
+            "  108: 0100007F:13C4 00000000:0000 07 00000000:00000000 00:00000000 00000000"
+            "  1000        0 424242 2 0000000000000000 17\n"
+        )
+        vars(metrics)["open"] = lambda *_, **__: io.StringIO("head\n" + line)
+        self.addCleanup(vars(metrics).pop, "open")
+        self.assertEqual(metrics._kernel_drops(), {424242: 17})
 
     def test_problems(self) -> None:
         """Numbered problems."""
