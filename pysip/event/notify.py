@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _NOTHING = Notification()
 _RETRY_SECONDS = 1.0
+_ROUNDING = 1e-6
+"""Seconds that a timer may seem early by."""
 
 
 class NotifySender:
@@ -92,13 +94,21 @@ class NotifySender:
             return False
         now = self._clock.seconds()
         wait = subscription.gate - now
-        if wait <= 0 and self._destinations.rate and subscription.target is not None:
-            wait = self._destinations.take(subscription.target.address, now)
-        if wait > 0:
+        if (
+            wait < _ROUNDING
+            and self._destinations.rate
+            and subscription.target is not None
+            and not subscription.booked
+        ):
+            # Each books a turn of its own: they do not all come back at each of them.
+            wait = self._destinations.book(subscription.target.address, now)
+            subscription.booked = wait >= _ROUNDING
+        if wait >= _ROUNDING:
             subscription.due = max(subscription.due, CHANGED)
             self._wait(subscription, wait)
             return False
         subscription.due = NOT_DUE
+        subscription.booked = False
         return self._send(subscription, False)
 
     def _wait(self, subscription: Subscription, seconds: float) -> None:
@@ -125,6 +135,8 @@ class NotifySender:
             notification = self._packages[subscription.package].notification(subscription)
             if not forced and notification.digest == subscription.delivered:
                 return False
+        elif not subscription.ending:
+            return False  # it was removed, or its end waits for the store
         cseq = dialog.local_cseq + 1
         if subscription.ending:
             state = subscription.ending

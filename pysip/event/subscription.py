@@ -120,6 +120,7 @@ class Subscription(Timed):
     :ivar ready: its creation is durable, NOTIFYs may leave.
     :ivar in_flight: a NOTIFY awaits its final response (NOT-05).
     :ivar due: a further NOTIFY is owed (NOT_DUE, CHANGED or FORCED).
+    :ivar booked: it waits for its turn at its destination (OVL-06).
     :ivar gate: monotonic time before which no change is told (NOT-13).
     :ivar delivered: digest of the view the watcher last acknowledged.
     :ivar sent: digest of the view in flight.
@@ -128,6 +129,7 @@ class Subscription(Timed):
 
     __slots__ = (
         "alarm",
+        "booked",
         "charging",
         "content_type",
         "created",
@@ -197,6 +199,7 @@ class Subscription(Timed):
         self.sent = 0
         self.ending = ""
         self.redirected = False
+        self.booked = False
         self.alarm: Alarm | None = None
         # Of the prebuilt NOTIFY: everything before the branch, and from there to the CSeq.
         self.start = b""

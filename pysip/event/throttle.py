@@ -72,14 +72,24 @@ class Buckets:
 
     def take(self, key: Hashable, now: float) -> float:
         """As :meth:`TokenBucket.take`, for ``key``."""
+        return self._bucket(key, now).take(now) if self.rate else 0.0
+
+    def book(self, key: Hashable, now: float) -> float:
+        """Take the next token of ``key``, whenever that comes; seconds until then."""
         if not self.rate:
             return 0.0
+        bucket = self._bucket(key, now)
+        wait = bucket.wait(now)
+        bucket.spend(now)
+        return wait
+
+    def _bucket(self, key: Hashable, now: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= self._limit:
                 self._prune(now)
             bucket = self._buckets[key] = TokenBucket(self.rate, self._burst)
-        return bucket.take(now)
+        return bucket
 
     def _prune(self, now: float) -> None:
         self._buckets = {k: b for k, b in self._buckets.items() if not b.idle(now)}

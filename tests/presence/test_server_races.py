@@ -252,6 +252,25 @@ class SubscriptionRaceTests(RaceCase):
         self.node.advance(2)
         self.assertEqual(self.states(), ["pending", "pending"])
 
+    def test_replaced_while_in_flight(self) -> None:
+        """The last word to a subscription that was replaced is no more NOTIFY (EVT-03)."""
+        contact = '<sip:peer@192.0.2.20>;+sip.instance="<urn:uuid:1>"'
+        made = self.watch(contact=contact)
+        self.alice.answer = 0
+        self.publish("x")
+        self.again(made, contact=contact)  # owes one more NOTIFY
+        self.watch(call_id="c2", contact=contact)
+
+        def busy(request: Request) -> Response:
+            return response_to(request, 500, headers=(("Retry-After", "1"),))
+
+        self.alice.answer = busy
+        self.node.advance(0.6)
+        self.alice.answer = 200
+        self.node.advance(40)
+        self.assertEqual(len([n for n in self.alice.notifies() if n.call_id == "c1"]), 2)
+        self.assertEqual(self.live(), 1)
+
     def test_removed_during_a_round(self) -> None:
         """Who has been removed while a round is under way gets no NOTIFY (EVT-03)."""
         for number in range(150):

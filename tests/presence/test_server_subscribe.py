@@ -650,3 +650,61 @@ class OutcomeTests(SubscribeCase):
         node = self.node.restart()
         (subscription,) = node.presence.notifier.subscriptions("presence", BOB)
         self.assertGreaterEqual(subscription.dialog.local_cseq, 1201)
+
+
+class PacingTests(SubscribeCase):
+    """NOTIFY storms at a node (OVL-06)."""
+
+    def crowd(self, peer: Peer, count: int) -> None:
+        """So many watchers behind one peer."""
+        for number in range(count):
+            sender = f"sip:w{number}@example.com"
+            call_id = f"{peer.address[0]}-{number}"
+            peer.send(peer.request("SUBSCRIBE", sender=sender, call_id=call_id))
+        self.node.advance(0.5)
+        self.assertEqual(len(peer.notifies()), count)
+        del peer.requests[:]
+
+    def test_destination_rate(self) -> None:
+        """One destination gets so many a second, others do not wait for it (OVL-06)."""
+        notifier = self.node.presence.notifier
+        notifier.set_policy(NotifierPolicy(destination_rate=50.0), notifier.sender.rates)
+        self.crowd(self.alice, 200)
+        other = self.node.peer("192.0.2.30")
+        self.crowd(other, 3)
+        visits = 0
+        changed = notifier.sender.changed
+
+        def counted(subscription: Any) -> bool:
+            nonlocal visits
+            visits += 1
+            return changed(subscription)
+
+        notifier._pacer._visit = counted
+        notifier.sender.changed = counted  # type: ignore[method-assign]
+        self.publish("x")
+        self.assertEqual(len(other.notifies()), 3)
+        self.assertLessEqual(len(self.alice.notifies()), 12)
+        self.node.advance(1.9)
+        self.assertTrue(95 <= len(self.alice.notifies()) <= 110, len(self.alice.notifies()))
+        self.node.advance(2.2)
+        self.assertEqual(len(self.alice.notifies()), 200)
+        self.assertLess(visits, 3 * 203)
+        self.publish("y")
+        self.node.advance(5)
+        self.assertEqual(len(self.alice.notifies()), 400)
+        self.assertEqual(sum(b"<note>y<" in n.body for n in self.alice.notifies()), 200)
+
+    def test_global_rate(self) -> None:
+        """So many a second over everything; answers to SUBSCRIBE do not wait (OVL-06, SUB-08)."""
+        notifier = self.node.presence.notifier
+        notifier.set_policy(NotifierPolicy(rate=40.0), notifier.sender.rates)
+        self.crowd(self.alice, 100)
+        self.publish("x")
+        self.node.advance(0.9)
+        self.assertTrue(36 <= len(self.alice.notifies()) <= 50, len(self.alice.notifies()))
+        late = self.node.peer("192.0.2.30")
+        late.subscribe()
+        self.assertEqual(len(late.notifies()), 1)
+        self.node.advance(2)
+        self.assertEqual(len(self.alice.notifies()), 100)

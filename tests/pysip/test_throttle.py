@@ -93,6 +93,14 @@ class BucketsTests(SynchronousTestCase):
         self.assertEqual(buckets.take("a", 0.0), 0.0)
         self.assertEqual(len(buckets._buckets), 0)
 
+    def test_booked(self) -> None:
+        """Who books gets a turn of its own, one after the other."""
+        buckets = Buckets(10.0, 2)
+        waits = [round(buckets.book("a", 5.0), 6) for _ in range(5)]
+        self.assertEqual(waits, [0.0, 0.0, 0.1, 0.2, 0.3])
+        self.assertEqual(buckets.book("b", 5.0), 0.0)
+        self.assertEqual(Buckets(0, 0).book("a", 5.0), 0.0)
+
     def test_bounded(self) -> None:
         """Full buckets are forgotten first; the number of keys has a bound."""
         buckets = Buckets(1.0, 1, limit=100)
