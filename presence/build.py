@@ -229,6 +229,7 @@ def _guard(config: Config, reactor: Any, store: IPresenceStore) -> LatencyGuard:
         store_age=lambda: store.oldest,
         memory=overload.memory,
         retry_after=overload.retry_after,
+        shedding=overload.enabled,
     )
 
 

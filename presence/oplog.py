@@ -184,8 +184,8 @@ def cleared(log: Logger, problem: Problem, detail: str = "") -> None:
 def problem_of(event: LogEvent) -> Problem | None:
     """The problem that a log event tells of: named, or a failure, which is a bug."""
     name = event.get("problem")
-    if name is None and event.get("log_failure") is not None:
-        return BUG
+    if name is None and (event.get("log_failure") is not None or event.get("isError")):
+        return BUG  # isError is what the older logging API of Twisted has
     return CATALOGUE.get(name) if isinstance(name, str) else None
 
 

@@ -45,6 +45,7 @@ class LatencyGuard:
     :param store_age: tells that age.
     :param memory: resident octets that count as overload, 0 for no limit.
     :param retry_after: mean of the Retry-After given, in seconds.
+    :param shedding: False only measures.
     :param uniform: random numbers, for the spread of Retry-After.
 
     :ivar load: measured share of the limit; at 1 shedding begins.
@@ -63,6 +64,7 @@ class LatencyGuard:
         store_age: Callable[[], float] = lambda: 0.0,
         memory: int = 0,
         retry_after: int = 30,
+        shedding: bool = True,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._clock = clock
@@ -71,6 +73,7 @@ class LatencyGuard:
         self._store_age = store_age
         self._memory = memory
         self._retry_after = retry_after
+        self._shedding = shedding
         self._uniform = uniform
         self._call: IDelayedCall | None = None
         self._due = 0.0
@@ -97,7 +100,7 @@ class LatencyGuard:
             load = max(load, resident_memory() / self._memory)
         # Half of the past stays, so that one short stall does not open and shut the door.
         load = max(load, self.load / 2)
-        if (load >= 1) != (self.load >= 1):
+        if self._shedding and (load >= 1) != (self.load >= 1):
             told = f"its load is {load:.2f} of the limit"
             if load >= 1:
                 report(self._log, OVERLOAD, told)
@@ -110,6 +113,8 @@ class LatencyGuard:
         """0, or the seconds for Retry-After; refreshes are shed last (OVL-01)."""
         load = self.load
         if load < 1 or method not in _SHEDDABLE or (load < 2 and not initial):
+            return 0
+        if not self._shedding:
             return 0
         self.shed += 1
         mean = self._retry_after

@@ -11,7 +11,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 import attrs
+from twisted.logger import Logger
 
+from presence.oplog import DAMAGED_RECORD, report
 from pysip.errors import ParseError, SipError
 from pysip.event.records import BindingRecord
 from pysip.header import format_date, format_name_addr, parse_delta, parse_token_list
@@ -127,6 +129,8 @@ class Registrar:
     :ivar count: bindings there are.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         store: IPresenceStore,
@@ -200,6 +204,8 @@ class Registrar:
                 uri = parse_uri(record.contact)
             except ParseError:
                 uri = None
+            if uri is None:
+                report(self._log, DAMAGED_RECORD, "a registered contact is no URI")
             if uri is None or record.expires <= wall:
                 self._store.remove_binding(record.aor, record.contact)
                 continue

@@ -101,6 +101,17 @@ class NumberTests(LogCase):
         self.assertIn("[test#critical] P501: a fault of the program. Effect: ", line)
         self.assertIn("Cause: serving PUBLISH failed (call a1)", line)
 
+    def test_older_api(self) -> None:
+        """A failure that a library reports by the older logging API is one as well."""
+        observer = FileLogObserver(self.stream, format_event)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        legacy.err(ValueError("sip:bob@example.com"), "reading {x}")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertIn("P501: a fault of the program.", self.text())
+        self.assertIn("Cause: reading {x}\n", self.text())
+        self.assertNotIn("bob", self.text())
+
     def test_reported(self) -> None:
         """A problem that is reported is one line."""
         report(self.log, STORE_REFUSES, "disk full")

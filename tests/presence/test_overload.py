@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence import overload
@@ -42,6 +43,43 @@ class GuardCase(SynchronousTestCase):
         for _ in range(count):
             self.clock.busy(late)
             self.clock.advance(0.25)
+
+
+class FigureTests(GuardCase):
+    """What operators see of it."""
+
+    def setUp(self) -> None:
+        """Keep what is logged."""
+        self.events: list[Any] = []
+        log = Logger("test", observer=LogPublisher(self.events.append))
+        self.patch(LatencyGuard, "_log", log)
+
+    def test_delays(self) -> None:
+        """OBS-01: every measured lateness is in the histogram."""
+        guard = self.make()
+        for late in (0.0, 0.3, 60.0):
+            self.sample(late)
+        counts = dict(zip((*guard.delays.bounds, None), guard.delays.counts, strict=True))
+        found = {bound: count for bound, count in counts.items() if count}
+        self.assertEqual(found, {0.001: 1, 0.5: 1, None: 1})
+        self.assertAlmostEqual(guard.delays.total, 60.3)
+
+    def test_told(self) -> None:
+        """P301: beginning and end are in the log, once each."""
+        self.make(queue_delay=0.5)
+        for late in (0.6, 0.6, 0.6, 0.0, 0.0):
+            self.sample(late)
+        told = [event["log_format"].format(**event) for event in self.events]
+        self.assertEqual(len(told), 2, told)
+        self.assertTrue(told[0].startswith("P301: ") and "load is 1.20" in told[0], told)
+        self.assertTrue(told[1].startswith("P301 is over"), told)
+
+    def test_only_measuring(self) -> None:
+        """Where refusing is switched off load is measured, nothing refused or reported."""
+        guard = self.make(queue_delay=0.5, shedding=False)
+        self.sample(2.0)
+        self.assertEqual((guard.load, guard.admit("PUBLISH", True), guard.shed), (4.0, 0, 0))
+        self.assertEqual(self.events, [])
 
 
 class GuardTests(GuardCase):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import types
 from typing import Any
+from unittest import mock
 
 from twisted.application import service
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
@@ -109,8 +110,9 @@ class StartTests(CommandCase):
             return service.Service()
 
         stub.make_service = make_service  # type: ignore[attr-defined]
-        modules = {**sys.modules, "presence.service": stub}
-        self.patch(sys, "modules", modules)
+        modules = mock.patch.dict(sys.modules, {"presence.service": stub})
+        modules.start()
+        self.addCleanup(modules.stop)
 
     def start(self, *more: str) -> service.IService:
         """The service that ``start -c FILE`` makes."""
