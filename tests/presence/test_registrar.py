@@ -7,12 +7,14 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.registrar import Registrar, RegistrarPolicy
 from presence.store.memory import MemoryStore
 from pysip.auth.domains import Domains
 from pysip.errors import ParseError, SipError
+from pysip.event.records import BindingRecord
 from pysip.interfaces import Identity
 from pysip.message import Request
 from pysip.timers import TimerWheel
@@ -462,6 +464,20 @@ class StoreTests(RegistrarTestCase):
         self.lab.store.failed = True
         error = self.assertRaises(SipError, self.lab.begin, DESK)
         self.assertEqual((error.status, error.headers), (503, (("Retry-After", "10"),)))
+
+    def test_damaged_record(self) -> None:
+        """P203: a contact that cannot be read any more is reported, and forgotten."""
+        events: list[dict[str, Any]] = []
+        self.patch(Registrar, "_log", Logger("test", observer=LogPublisher(events.append)))
+        self.lab.register("<sip:a@192.0.2.1>")
+        record = BindingRecord(ALICE, "no URI <", "c", 1, self.lab.wall() + 600)
+        self.lab.store.put_binding(record)
+        self.lab.advance(0)
+        self.lab.boot()
+        self.assertEqual(self.lab.contacts(), ["sip:a@192.0.2.1"])
+        self.assertEqual([event["number"] for event in events], [203])
+        self.lab.advance(0)
+        self.assertEqual(self.lab.stored(), ["sip:a@192.0.2.1"])
 
     def test_restart(self) -> None:
         """Bindings survive a restart with their deadlines; what expired meanwhile is gone."""
