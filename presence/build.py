@@ -211,6 +211,7 @@ def _identities(config: Config, domains: Domains, accounts: Accounts) -> Identit
         authenticator=authenticator,
         accounts=accounts,
         authentication_info=digest.authentication_info,
+        md5_agents=digest.md5_agents,
     )
 
 

@@ -161,6 +161,8 @@ class Digest(Table, frozen=True):
     :ivar allow_no_qop: accept RFC 2069 style MD5 answers (AUT-04).
     :ivar auth_int: offer ``auth-int`` too (AUT-02).
     :ivar authentication_info: add Authentication-Info to 2xx (AUT-10).
+    :ivar md5_agents: clients, by the beginning of their User-Agent, that give up when any
+        challenge is not for MD5; they get that one only (CLI-02).
     :ivar max_failures: so many failures of a user from one address in ``failure_window``
         refuse it for ``block_time`` (AUT-15); 0 never does.
     """
@@ -170,6 +172,7 @@ class Digest(Table, frozen=True):
     allow_no_qop: bool = False
     auth_int: bool = False
     authentication_info: bool = False
+    md5_agents: tuple[Text, ...] = ("baresip",)
     max_failures: Annotated[int, Meta(ge=0)] = 5
     failure_window: Positive = 60.0
     block_time: Positive = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
@@ -113,6 +113,9 @@ class IdentityPolicy:
     :param accounts: the identities of the Digest users.
     :param authentication_info: prove in 2xx that we know the password too, and give the
         next nonce (AUT-10).
+    :param md5_agents: prefixes of User-Agent values of clients that give up when any
+        challenge is for an algorithm they do not know; they are challenged with MD5 only,
+        where that is offered (CLI-02).
 
     :ivar peers: requests of trusted peers by their address (OBS-01).
     """
@@ -126,12 +129,14 @@ class IdentityPolicy:
         authenticator: DigestAuthenticator | None = None,
         accounts: ICredentialSource | None = None,
         authentication_info: bool = False,
+        md5_agents: Sequence[str] = (),
     ) -> None:
         self._trust = trust
         self._domains = domains
         self._authenticator = authenticator
         self._accounts = accounts
         self._authentication_info = authentication_info
+        self._md5_agents = tuple(agent.lower() for agent in md5_agents)
         self.peers: Counter[str] = Counter()
         self._modes: dict[tuple[str, str], str] = {}
         self._mode = self._checked(mode)
@@ -225,18 +230,21 @@ class IdentityPolicy:
             raise SipError(403)
         headers = request.headers
         realm = self._domains.realm_for(request)
-        done = authenticator.verify(
-            [
-                (name, value)
-                for name in ("authorization", "proxy-authorization")
-                for value in headers.get(name, ())
-            ],
-            realm,
-            request.method,
-            lambda uri: _uri_accepted(uri, request),
-            request.body,
-            flow.remote[0],
-        )
+        try:
+            done = authenticator.verify(
+                [
+                    (name, value)
+                    for name in ("authorization", "proxy-authorization")
+                    for value in headers.get(name, ())
+                ],
+                realm,
+                request.method,
+                lambda uri: _uri_accepted(uri, request),
+                request.body,
+                flow.remote[0],
+            )
+        except SipError as error:
+            raise self._for_agent(request, error) from None
         identities = accounts.identities(done.username, realm)
         wanted = privacy(request)
         check_critical(wanted)
@@ -255,6 +263,17 @@ class IdentityPolicy:
             identities = (principal, *(uri for uri in identities if uri != principal))
         info = authenticator.authentication_info(done) if self._authentication_info else ""
         return Identity(identities, display, hidden, "digest", info)
+
+    def _for_agent(self, request: Request, error: SipError) -> SipError:
+        """The challenge as this client can take it.
+
+        Nothing is weakened: whoever is offered MD5 at all may choose it.
+        """
+        agent = request.first("user-agent")
+        if error.status != 401 or not agent or not agent.lower().startswith(self._md5_agents):
+            return error
+        known = [header for header in error.headers if "algorithm=MD5," in header[1]]
+        return SipError(401, error.reason, known) if known else error
 
     def _principal(self, uri: str) -> str:
         """The canonical URI; "" for one of a scheme that names no user (TOR-35)."""

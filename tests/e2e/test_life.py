@@ -301,6 +301,7 @@ class Refusals(SynchronousTestCase):
     def test_foreign_address(self) -> None:
         """An address that this machine does not have is named."""
         self.points["udp"]["address"] = "192.0.2.1"
+        self.points["tcp"] = {**self.points["udp"], "transport": "tcp"}
         self.write()
         self.refused("192.0.2.1", "address")
 

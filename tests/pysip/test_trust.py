@@ -174,6 +174,7 @@ class PolicyTestCase(SynchronousTestCase):
             mode=mode,
             authenticator=self.authenticator,
             accounts=self.source,
+            md5_agents=("OldPhone",),
         )
 
     def identify(self, message: Request, flow: Flow | None = None) -> Identity:
@@ -431,6 +432,33 @@ class RealmTests(PolicyTestCase):
         )
         for uri in ("sip:other@example.com", "rubbish"):
             self.assertEqual(self.refused(self.signed(request(), uri=uri), Flow(PHONE)), 400)
+
+
+class AgentTests(PolicyTestCase):
+    """Clients that take no challenge but MD5 (CLI-02)."""
+
+    def challenges(self, agent: str) -> list[str]:
+        """The algorithms that a phone with this User-Agent is challenged for."""
+        message = request()
+        if agent:
+            message.set("User-Agent", agent)
+        error: SipError = self.assertRaises(SipError, self.identify, message, Flow(PHONE))
+        self.assertEqual(error.status, 401)
+        return [value.partition("algorithm=")[2].partition(",")[0] for _, value in error.headers]
+
+    def test_named_agents_get_one_challenge(self) -> None:
+        """By the beginning of User-Agent, whatever its case; all others get every one (AUT-02)."""
+        self.assertEqual(self.challenges("oldphone v1.0"), ["MD5"])
+        for agent in ("", "NewPhone", "My OldPhone"):
+            self.assertEqual(self.challenges(agent), ["SHA-256", "MD5"], agent)
+
+    def test_md5_must_be_offered(self) -> None:
+        """Where MD5 is not offered nobody gets it."""
+        self.authenticator = DigestAuthenticator(
+            self.source, b"0123456789abcdef", algorithms=["SHA-256"]
+        )
+        self.policy = self.make("digest")
+        self.assertEqual(self.challenges("OldPhone"), ["SHA-256"])
 
 
 class ModeTests(PolicyTestCase):
