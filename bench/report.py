@@ -32,8 +32,12 @@ _PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def median(results: Iterable[Result]) -> Result:
-    """The medians of the rounds of one phase, number by number; and the spread of its cost."""
+    """The medians of the rounds of one phase, number by number; and the spread of its cost.
+
+    Rounds with faults count only when there is no other.
+    """
     given = list(results)
+    given = [result for result in given if not result.get("faults")] or given
     first = given[0]
     made: Result = {}
     for key, value in first.items():
