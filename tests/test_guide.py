@@ -20,10 +20,8 @@ _DOTTED = re.compile(r"(?<![\w/.-])(?:pysip|presence|tests)(?:\.\w+)+")
 _CLASS = re.compile(r"(I?[A-Z]+[a-z]\w*)(?:\.(\w+))?")
 _CALL = re.compile(r"(\w+)\(\)")
 _CONSTANT = re.compile(r"[A-Z][A-Z_]{4,}")
-FOREIGN = {"Clock", "Deferred", "N passed"}
+FOREIGN = {"Clock"}
 """Names of Twisted."""
-FIELDS = {"Via", "Contact", "Route", "Event", "Accept", "Expires", "Warning"}
-"""Header fields."""
 
 
 class Names:
@@ -79,7 +77,7 @@ def missing(text: str, names: Names) -> list[str]:
             good = _module(word)
         elif match := _CLASS.fullmatch(word):
             cls, name = match[1], match[2]
-            good = cls in FOREIGN | FIELDS or (
+            good = cls in FOREIGN or (
                 cls in names.classes if name is None else names.member(cls, name)
             )
         elif match := _CALL.fullmatch(word):
