@@ -232,7 +232,7 @@ class OrderTests(NotifierCase):
     """The order of a SUBSCRIBE (ORD-01)."""
 
     def test_order(self) -> None:
-        """Of two faults the one that is looked for first is told (ORD-01).
+        """Of two faults the one that is looked for first is told (ORD-01, PRE-10).
 
         Overload, identity, presentity, Event, authorization, Expires, Accept, body: the identity
         goes before the Event as UAS-01 has it.

@@ -41,7 +41,7 @@ class RouteSetTests(DialogCase):
     """What the 2xx to SUBSCRIBE makes of a dialog (DLG-02)."""
 
     def test_record_route(self) -> None:
-        """Copied in order with all parameters; NOTIFY's Route is the same (DLG-02, DLG-05)."""
+        """Copied in order with all parameters; NOTIFY's Route is the same (DLG-02, IMS-21)."""
         self.node.ua.sender.locator = Elsewhere(self.alice.address)  # type: ignore[assignment]
         made = self.alice.subscribe(record_route=", ".join(ROUTES))
         self.assertEqual(made.values("record-route"), ROUTES)
