@@ -45,7 +45,7 @@ class Softphone:
         friend: str,
         *,
         domain: str = DOMAIN,
-        lifetime: int = 60,
+        lifetime: int = 20,
     ) -> None:
         baresip = require("baresip", "baresip-core")
         self.user = user
