@@ -87,6 +87,10 @@ class PresenceServer:
             self.compositor.recovered, self.notifier.recovered
         )
         await recovered
+        for package, resource in self.compositor.lapsed:
+            # What watchers have acknowledged may be older than what has expired meanwhile.
+            self.notifier.forget_delivered(package, resource)
+        self.compositor.lapsed.clear()
 
     def resume(self) -> None:
         """Decide anew on all watchers, and tell those whose view has changed meanwhile."""

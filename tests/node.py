@@ -193,6 +193,7 @@ class Node:
         store: MemoryStore | None = None,
         network: LoopNetwork | None = None,
     ) -> None:
+        self.interval = interval
         self.network = network or LoopNetwork(Clock(), seed)
         self.clock: Clock = self.network.clock  # type: ignore[assignment]
         self.wheel = TimerWheel(self.clock)
@@ -256,9 +257,9 @@ class Node:
 
     def restart(self) -> Node:
         """Another node on the same store and clock, as after the end of this process."""
+        self.presence.stop()
         self.done(self.store.stop())
         for deferred in self.ua.stop():
             self.done(deferred)
         self.wheel.stop()
-        self.presence.stop()
-        return Node(store=self.store, network=self.network)
+        return Node(store=self.store, network=self.network, interval=self.interval)

@@ -101,6 +101,9 @@ class Compositor:
     :param wall: wall-clock seconds (deadlines survive restarts, OBS-04).
     :param tokens: entity-tags.
     :param policy: lifetimes and limits.
+
+    :ivar count: live publications.
+    :ivar lapsed: (package, resource) of what had expired when it was recovered.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Compositor:
         self._live: dict[_Key, dict[str, Publication]] = {}
         self._last_id = 0
         self.count = 0
+        self.lapsed: set[_Key] = set()
 
     def add_package(self, package: IPublicationPackage) -> None:
         """Accept PUBLISH for a package."""
@@ -304,6 +308,7 @@ class Compositor:
             self._last_id = max(self._last_id, record.id)
             if record.expires <= now:
                 self._store.remove_publication(record.id)
+                self.lapsed.add((record.package, record.resource))
             else:
                 self._enter(Publication(self, record), record.expires - now)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pysip.ua import ServerRequest, UserAgent
 
 _TIMEOUT = "terminated;reason=timeout"
+_UNKNOWN = 1
+"""Digest of no view at all: nobody knows what the watcher has seen last."""
 _ERASE_AGAIN = 1.0
 """Seconds until the removal of a subscription is tried again in the store."""
 
@@ -98,8 +100,12 @@ class Notifier:
         self.sender.set_policy(policy, rates)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send nothing more; call it before the store is stopped."""
         self._pacer.stop()
+        for subscription in self._table.dialogs.values():
+            if subscription.in_flight and subscription.sent != subscription.delivered:
+                # The watcher may have got it or not: after a restart it is told again.
+                self._store.note_delivered(subscription.id, _UNKNOWN)
 
     def subscriptions(self, package: str, resource: str) -> list[Subscription]:
         """The live subscriptions to a resource."""
@@ -201,7 +207,8 @@ class Notifier:
 
         def durable(stored: bool) -> None:
             if not stored:
-                self._leave(subscription)
+                if self._leave(subscription):
+                    package.unsubscribed(subscription)
                 served.refuse(SipError(500, "Server Internal Error: storage"))
                 return
             for older in replaced:
@@ -281,8 +288,10 @@ class Notifier:
             subscription.state = "terminated" if state == "rejected" else state
             package.unsubscribed(subscription)
             self._finish(subscription, _TIMEOUT)
-        elif not self._table.holds(subscription):
+        elif subscription.state == "terminated":
             served.refuse(SipError(481))  # it has ended meanwhile
+        elif not self._table.holds(subscription):
+            self._answer(served, subscription, expires)  # its subscriber is ending it
         elif state == "rejected":
             self._answer(served, subscription, expires)
             self.terminate(subscription, "rejected")
@@ -465,6 +474,11 @@ class Notifier:
             subscription.delivered = digests.get(record.id)
             self._enter(subscription)
             self._packages[record.package].subscribed(subscription)
+
+    def forget_delivered(self, package: str, resource: str) -> None:
+        """Tell the watchers of a resource its state whatever they have acknowledged."""
+        for subscription in self.subscriptions(package, resource):
+            subscription.delivered = None
 
     def resume(self) -> None:
         """Decide anew on what was recovered, and tell watchers whose view has changed, paced."""

@@ -67,6 +67,7 @@ class RaceCase(SubscribeCase):
 
     def restart(self) -> None:
         """Another process on the same store."""
+        self.node.presence.stop()
         self.node.done(self.store.stop())
         self.node = self.bob.node = self.alice.node = self.rebuilt(self.node)
         self.node.presence.resume()
@@ -431,6 +432,38 @@ class RestartTests(RaceCase):
         self.assertEqual(self.state(self.last())[1], {"reason": "rejected"})
         self.assertEqual(self.last().body, b"")
         self.assertEqual(self.live(), 0)
+
+    def test_in_flight_at_the_end(self) -> None:
+        """What was not acknowledged when the process ended is told again (EVT-01)."""
+        self.publish("old")
+        self.watch()
+        self.node.advance(1)
+        self.alice.answer = 0
+        self.publish("new")
+        self.assertIn(b"new", self.last().body)
+        held = self.bob.request("PUBLISH", sender=BOB, body=pidf(note="old"), sip_if_match=self.tag)
+        self.bob.ask(held)  # as before: nothing would be left to tell
+        self.restart()
+        self.alice.answer = 200
+        self.node.advance(5)
+        self.assertIn(b"old", self.last().body)
+
+    def test_expired_while_down(self) -> None:
+        """So with a state that was told, not acknowledged, and expired meanwhile (EVT-01)."""
+        self.watch()
+        self.node.advance(1)
+        self.alice.answer = 0
+        self.bob.publish(pidf(note="short"), expires=60)
+        self.assertIn(b"short", self.last().body)
+        # the process is killed: nothing is noted any more
+        self.alice.answer = 200
+        self.node.wheel.stop()
+        self.node.ua.layer.stop()
+        self.patch(self.node.presence.notifier, "stop", lambda: None)
+        self.node.clock.advance(100)
+        self.restart()
+        self.node.advance(1)
+        self.assertNotIn(b"short", self.last().body)
 
     def test_still_pending(self) -> None:
         """A pending subscription stays pending, and becomes active when allowed."""
