@@ -1,0 +1,124 @@
+"""Much state made and left to expire: nothing of it remains (EVT-02, WISHES 5)."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysip.event.compositor import Publication
+from pysip.event.subscription import Subscription
+from pysip.transaction.client import ClientTransaction
+from pysip.transaction.server import ServerTransaction
+from tests.node import DOMAIN, Node, Peer, pidf
+
+
+class SoakTests(SynchronousTestCase):
+    """A node that is used by many and then left alone."""
+
+    def setUp(self) -> None:
+        """Start it."""
+        self.node = Node()
+        self.peer = self.node.peer()
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass, from one event to the next."""
+        clock = self.node.clock
+        end = clock.seconds() + seconds
+        while calls := clock.getDelayedCalls():
+            due = min(call.getTime() for call in calls)
+            if due > end:
+                break
+            clock.advance(max(0.0, due - clock.seconds()))
+        clock.advance(max(0.0, end - clock.seconds()))
+
+    def fill(self, peer: Peer, method: str, count: int, **fields: Any) -> None:
+        """Send so many requests, a hundred at a time."""
+        for number in range(count):
+            user = f"sip:u{number % 500}@{DOMAIN}"
+            if method == "PUBLISH":
+                fields.update(sender=user, body=pidf(user, note=str(number)))
+            else:
+                fields.update(sender=f"sip:w{number}@{DOMAIN}")
+            peer.send(peer.request(method, user, call_id=f"{method}{number}", **fields))
+            if number % 100 == 99:
+                self.node.clock.advance(0.01)
+                peer.responses.clear()
+                peer.requests.clear()
+        self.node.clock.advance(0.1)
+
+    def assert_nothing_left(self) -> None:
+        """No timer, dialog, counter, view, transaction, row or object remains."""
+        node = self.node
+        presence, layer = node.presence, node.ua.layer
+        notifier, compositor = presence.notifier, presence.compositor
+        table = notifier._table
+        for kept in (
+            node.wheel,
+            node.wheel._slots,
+            notifier,
+            table.resources,
+            table._per_watcher,
+            table._per_pair,
+            table._pending,
+            notifier._pacer,
+            notifier._pacer._keys,
+            compositor._live,
+            presence.package._views,
+            layer.clients,
+            layer.servers,
+            layer._merged,
+            node.store._publications,
+            node.store._subscriptions,
+            node.store._digests,
+        ):
+            self.assertEqual(len(kept), 0, kept)
+        self.assertEqual(compositor.count, 0)
+        self.assertEqual(node.clock.getDelayedCalls(), [])
+        gc.collect()
+        kinds = (Subscription, Publication, ServerTransaction, ClientTransaction)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
+        self.assertEqual(left, [])
+
+    def test_subscriptions(self) -> None:
+        """20 000 subscriptions expire, each with its last NOTIFY (EVT-02, NOT-08)."""
+        self.fill(self.peer, "SUBSCRIBE", 20_000, expires=300)
+        self.assertEqual(len(self.node.presence.notifier), 20_000)
+        self.assertGreaterEqual(len(self.node.wheel), 20_000)
+        self.rest(310)
+        self.assertEqual(self.node.presence.notifier.sender.outcomes[200], 40_000)
+        self.rest(40)
+        self.assert_nothing_left()
+
+    def test_silent_subscribers(self) -> None:
+        """So they do when nobody answers any more (NOT-10, WISHES 5)."""
+        self.fill(self.peer, "SUBSCRIBE", 2000, expires=60)
+        self.peer.answer = 0
+        self.rest(200)
+        self.assertEqual(self.node.presence.notifier.sender.outcomes[408], 2000)
+        self.assert_nothing_left()
+
+    def test_publications(self) -> None:
+        """10 000 publications expire, under the eyes of watchers (EVT-02, PUB-10)."""
+        watcher = self.node.peer("192.0.2.20")
+        self.fill(self.peer, "PUBLISH", 10_000, expires=300)
+        self.assertEqual(self.node.presence.compositor.count, 10_000)
+        self.fill(watcher, "SUBSCRIBE", 500, expires=400)
+        self.assertEqual(len(self.node.presence.package._views), 500)
+        self.rest(320)
+        self.assertEqual(self.node.presence.compositor.count, 0)
+        last = {n.call_id: n for n in watcher.notifies()}
+        self.assertEqual(len(last), 500)
+        self.assertFalse(any(b"<tuple" in notify.body for notify in last.values()))
+        self.rest(200)
+        self.assert_nothing_left()
+
+    def test_fetches(self) -> None:
+        """Fetches and refused requests leave nothing at all (SUB-09, UAS-09)."""
+        self.fill(self.peer, "SUBSCRIBE", 3000, expires=0)
+        self.fill(self.peer, "SUBSCRIBE", 1000, expires=5)
+        self.fill(self.peer, "PUBLISH", 1000, expires=0)
+        self.fill(self.peer, "PUBLISH", 1000, event="dialog")
+        self.rest(40)
+        self.assert_nothing_left()
