@@ -36,6 +36,8 @@ def is_address(text: str) -> bool:
     scheme, colon, rest = text.partition(":")
     if colon and scheme == "tel":
         return rest[:1] == "+" and rest.isascii() and rest[1:].isdigit()
+    if scheme == "pres" and "?" in rest:
+        return False  # there it begins the header fields of the URI
     user, at, host = (rest if scheme in ("sip", "sips", "pres") else text).rpartition("@")
     return (
         bool(at and user)

@@ -25,6 +25,7 @@ from presence.fatal import exit_with
 from presence.metrics import release
 from presence.operation import Operation
 from presence.oplog import RELOAD_REFUSED, report
+from presence.pidf import schemas
 from presence.store.records import StoreError
 from pysip.transport.credentials import CredentialsError
 
@@ -90,6 +91,7 @@ class PresenceService(Service):
         await node.accounts.start()
         await self._recover(node)
         await self._listen(node)
+        schemas.presence()  # compiled now, not in the first PUBLISH
         _settle_memory()
         node.guard.start()
         node.presence.resume()

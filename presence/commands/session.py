@@ -200,8 +200,14 @@ def run(
     client = PresenceClient(reactor, settings, agent="presencectl")
     process = Process(reactor, Session(client, command, Output(sys.stderr)))
     output.on_broken = process.interrupt
+    # Once it runs, the reactor has a descriptor that wakes it at every signal; without that
+    # a signal just before it begins to wait would be noticed at the next timer only.
+    reactor.callWhenRunning(_heed_signals, process)
+    reactor.run()
+    return process.status
+
+
+def _heed_signals(process: Process) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, process.signalled)
-    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
-    return process.status

@@ -123,6 +123,8 @@ class Terminal:
 
     def close(self) -> None:
         """End the shell and what runs in it."""
+        with contextlib.suppress(ProcessLookupError, OSError):
+            os.killpg(os.tcgetpgrp(self._master), signal.SIGTERM)  # a job has a group of its own
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._shell.pid, signal.SIGHUP)
         os.close(self._master)
