@@ -51,6 +51,7 @@ def call(
     calls: int = 1,
     at_once: int = 1,
     seconds: int = 30,
+    patience: int = 15,
 ) -> Statistics:
     """Run a scenario against a port of this machine and expect every call to succeed.
 
@@ -59,6 +60,7 @@ def call(
     :param options: more for SIPp's command line.
     :param at_once: calls under way at a time.
     :param seconds: bound for the whole run.
+    :param patience: seconds that a call waits for a message.
     :raises SkipTest: SIPp is not installed.
     """
     sipp = require("sipp", "sip-tester")
@@ -72,7 +74,7 @@ def call(
             *("-t", _MODES[transport], "-i", HOST, "-p", str(free_port()), "-nostdin"),
             *("-default_behaviors", "abortunexp,pingreply"),
             *("-m", str(calls), "-l", str(at_once), "-r", str(min(4 * at_once, 1000))),
-            *("-timeout", str(seconds), "-timeout_error", "-recv_timeout", "15000"),
+            *("-timeout", str(seconds), "-timeout_error", "-recv_timeout", str(1000 * patience)),
             *("-key", "domain", DOMAIN, "-au", "alice", "-ap", PASSWORD),
             *("-trace_stat", "-stf", str(counts), "-fd", "1"),
             *("-trace_err", "-error_file", str(errors)),
