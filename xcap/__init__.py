@@ -1,0 +1,1 @@
+"""XML document management: XCAP servers, the Aggregation Proxy, change notification, clients."""
