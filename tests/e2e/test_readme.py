@@ -54,6 +54,12 @@ def commands(text: str) -> list[list[str]]:
     return blocks
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to commands that it runs in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 class Terminal:
     """A shell on a terminal of its own, in which somebody types.
 
@@ -73,6 +79,7 @@ class Terminal:
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
+                preexec_fn=_heed_interrupts,
             )
         finally:
             os.close(slave)
