@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from lxml import etree
     from twisted.internet.defer import Deferred
 
+    from xcap.histogram import Histogram
+    from xcap.errors import Conflict
     from xcap.records import (
         Change,
         Claim,
@@ -48,6 +50,10 @@ class IApplicationUsage(Interface):
     schema: str = Attribute("Name of its schema set for :mod:`xcap.validate`.")
     trees: frozenset[Tree] = Attribute("Trees in which it has documents.")
     computed: bool = Attribute("True when documents are generated, so that nobody writes them.")
+    index: str = Attribute(
+        "Path of the one document in the global tree generated from the claims of all users'"
+        " documents, whose space is the AUID; '' for none (XDM-47)."
+    )
     unique_attributes: dict[str, str] = Attribute(
         "Attribute that tells siblings apart, by element name in Clark notation (XPATCH-11)."
     )
@@ -67,7 +73,25 @@ class IApplicationUsage(Interface):
         """
 
     def claims(root: etree._Element, key: DocumentKey) -> tuple[Claim, ...]:
-        """What must be unique in the whole store; () for most usages."""
+        """What must be unique in the whole store; () for most usages.
+
+        A claim with empty content is only held; it is no part of the index.
+        """
+
+    def variants(name: str, key: DocumentKey) -> tuple[str, ...]:
+        """Values to offer in place of one that is taken, best first (XCAP-134).
+
+        :param name: as in a claim.
+        :returns: some that may be free, to be looked up as claims before they are offered.
+        """
+
+    def taken(
+        root: etree._Element, key: DocumentKey, names: Mapping[str, tuple[str, ...]]
+    ) -> Conflict:
+        """The refusal of a document whose claims are held by others (XDM-46).
+
+        :param names: the names of :class:`xcap.errors.ClaimTaken`, each with what is free.
+        """
 
     def may(requester: Requester, operation: str, key: DocumentKey) -> bool:
         """Whether somebody may ``read`` or ``write`` (XCAP-175, XDM-04, XDM-05)."""
@@ -82,11 +106,18 @@ class IDocumentStore(Interface):
 
     failed: bool = Attribute("True while the medium refuses writes.")
     position: int = Attribute("Position of the last durable change.")
+    oldest: float = Attribute(
+        "Seconds that the oldest draft has waited to become durable; 0 without one."
+    )
+    commits: int = Attribute("Batches that became durable.")
+    rows: int = Attribute("Changes in them.")
+    refused: int = Attribute("Batches that the medium has refused.")
+    latency: Histogram = Attribute("Seconds that commits took.")
 
     def start() -> Deferred[None]:
         """Open the medium, creating or migrating its schema.
 
-        :raises xcap.store.medium.StoreError: (in the Deferred) with a text for the operator.
+        :raises xcap.store.errors.StoreError: (in the Deferred) with a text for the operator.
         """
 
     def stop() -> Deferred[None]:
@@ -123,6 +154,19 @@ class IDocumentStore(Interface):
 
     def claims(space: str, root: str) -> Deferred[list[Claim]]:
         """All values of a space held by documents of a root, by name."""
+
+    def claims_tag(space: str, root: str) -> Deferred[str]:
+        """Entity-tag of all that :meth:`claims` gives, another after every change (XDM-51).
+
+        "" while nothing was ever claimed.  What was read between two equal tags belongs to
+        that tag.
+        """
+
+    def remove_user(xui: str, author: str = "") -> Deferred[int]:
+        """Remove all documents of a user, at all usages and roots, with their events (XDM-09).
+
+        :returns: how many there were.
+        """
 
     def changes(after: int, limit: int = 1000) -> Deferred[list[Change] | None]:
         """The changes behind a position, oldest first, without octets.
