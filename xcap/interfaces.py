@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from lxml import etree
     from twisted.internet.defer import Deferred
 
-    from xcap.histogram import Histogram
     from xcap.errors import Conflict
+    from xcap.histogram import Histogram
     from xcap.records import (
         Change,
         Claim,
