@@ -34,15 +34,13 @@ from pysip.interfaces import INonceStore
 if TYPE_CHECKING:
     from pysip.interfaces import ICredentialSource
 
-_WINDOW = 64
-_WINDOW_MASK = (1 << _WINDOW) - 1
 _SKEW = 60.0
 """Seconds that the clocks of a cluster may differ."""
 
 
 @implementer(INonceStore)
 class NonceWindows:
-    """Nonce counts already seen, in a sliding window of 64 for each nonce and header (AUT-06).
+    """Nonce counts already seen, in a sliding window for each nonce and header (AUT-06).
 
     Entries are kept in two generations of ``lifetime`` each, so that every nonce is
     remembered for its lifetime at least.  When one generation is full the older one goes
@@ -52,6 +50,8 @@ class NonceWindows:
     :param lifetime: seconds a nonce lives.
     :param limit: entries of one generation, about 250 octets each.
     :param clock: seconds; a clock that never goes back.
+    :param window: counts below the highest one that may still come, for requests that
+        overtake each other.
     """
 
     def __init__(
@@ -59,12 +59,15 @@ class NonceWindows:
         lifetime: float = 300.0,
         limit: int = 200_000,
         clock: Callable[[], float] = time.monotonic,
+        window: int = 64,
     ) -> None:
+        self._window = window
+        self._mask = (1 << window) - 1
         self._lifetime = lifetime
         self._limit = limit
         self._clock = clock
         self._began = clock()
-        # "scope nonce" -> highest count << 64 | which of the 64 counts up to it were seen
+        # "scope nonce" -> highest count << window | which of the counts up to it were seen
         self._young: dict[str, int] = {}
         self._old: dict[str, int] = {}
         self._young_newest = ""
@@ -92,17 +95,18 @@ class NonceWindows:
             self._young[key] = state
             if nonce > self._young_newest:
                 self._young_newest = nonce
-        highest, seen = state >> _WINDOW, state & _WINDOW_MASK
+        window = self._window
+        highest, seen = state >> window, state & self._mask
         if count > highest:
             shift = count - highest
-            seen = (seen << shift | 1) & _WINDOW_MASK if shift < _WINDOW else 1
+            seen = (seen << shift | 1) & self._mask if shift < window else 1
             highest = count
         else:
             bit = highest - count
-            if count < 1 or bit >= _WINDOW or seen >> bit & 1:
+            if count < 1 or bit >= window or seen >> bit & 1:
                 return False
             seen |= 1 << bit
-        self._young[key] = highest << _WINDOW | seen
+        self._young[key] = highest << window | seen
         return True
 
     def _turn(self, both: bool) -> None:
