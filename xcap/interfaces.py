@@ -236,8 +236,8 @@ class IRouteTable(Interface):
         :raises xcap.errors.XcapError: 404 unknown AUID, 503 nobody is up.
         """
 
-    def backends() -> Iterable[IBackEnd]:
-        """One back-end of each group, for merged documents."""
+    def backends(xui: str = "") -> Iterable[IBackEnd]:
+        """One back-end of each group, for merged documents: the one that holds ``xui``."""
 
 
 class IBackEnd(Interface):
@@ -245,6 +245,7 @@ class IBackEnd(Interface):
 
     name: str = Attribute("For logs.")
     auids: frozenset[str] = Attribute("Application usages routed to it.")
+    up: bool = Attribute("False while it is known to be down (AGP-78).")
 
     async def begin(head: Head) -> HttpResponse | Receive:
         """As :meth:`IHttpService.begin`; the head is what the proxy has made of the request.
