@@ -123,7 +123,8 @@ def _read_exists(element: etree._Element) -> Exists:
 def _depth(ancestor: str | None) -> int | None:
     if ancestor is None:
         return None
-    _, separator, node = ancestor.strip().partition("?")[0].partition("/~~/")
+    path = ancestor.strip().partition("?")[0]
+    _, separator, node = f"/{path}".partition("/~~/")  # it may begin with the separator
     return len(split_node(node)) if separator else 0
 
 
