@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from presence.histogram import Histogram
     from presence.watcher import PresenceWatch
     from pysip.event.records import BindingRecord, PublicationRecord
     from pysip.interfaces import Identity
     from pysip.message import Response
+    from xcap.histogram import Histogram
 
 
 class IPresenceStore(IEventStateStore):
@@ -34,7 +34,7 @@ class IPresenceStore(IEventStateStore):
     def start() -> Deferred[None]:
         """Open the medium, creating or migrating its schema.
 
-        :raises presence.store.records.StoreError: (in the Deferred) it cannot be used; the
+        :raises xcap.store.errors.StoreError: (in the Deferred) it cannot be used; the
             message tells the operator why and what to do.
         """
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from presence.histogram import Histogram
 from presence.oplog import OVERLOAD, cleared, report
 from pysip.interfaces import IAdmissionControl
+from xcap.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,8 +26,8 @@ from presence.metrics import release
 from presence.operation import Operation
 from presence.oplog import RELOAD_REFUSED, report
 from presence.pidf import schemas
-from presence.store.records import StoreError
 from pysip.transport.credentials import CredentialsError
+from xcap.store.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from presence.interfaces import IPresenceStore
 from presence.store.gather import BatchingStore
-from presence.store.records import Batch, StoreError
+from presence.store.records import Batch
+from xcap.store.errors import StoreError
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -39,11 +40,6 @@ class MemoryStore(BatchingStore):
         self._digests: dict[int, int] = {}
         self._bindings: dict[tuple[str, str], BindingRecord] = {}
         self._failing = 0
-
-    def start(self) -> Deferred[None]:
-        """Nothing can be wrong with this medium."""
-        self._start_over()
-        return succeed(None)
 
     def fail_next(self, times: int = 1) -> None:
         """Refuse the next commit and the ``times - 1`` writes (probes too) after it."""
@@ -88,6 +84,9 @@ class MemoryStore(BatchingStore):
 
         self._reactor.callLater(0, turn)
         return finished
+
+    def _open(self) -> Deferred[None]:
+        return succeed(None)  # nothing can be wrong with this medium
 
     def _commit(self, batch: Batch) -> None:
         if self._failing:

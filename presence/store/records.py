@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
-
-Done: TypeAlias = Callable[[bool], None]
-
-
-class StoreError(Exception):
-    """The medium cannot be used; the text tells the operator why and what to do."""
 
 
 class Batch:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from presence.interfaces import IPresenceStore
 from presence.oplog import STORE_NOT_CLOSED, report
 from presence.store.gather import BatchingStore
-from presence.store.medium import SYNCHRONOUS, Lock, connect, explain, scripts
-from presence.store.records import Batch, StoreError
+from presence.store.records import Batch
 from presence.store.statements import Statements
-from presence.store.writer import WriterThread
+from xcap.store.errors import StoreError
+from xcap.store.file import FileThread
+from xcap.store.medium import Kind
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -33,41 +33,15 @@ _Chunk = TypeVar("_Chunk")
 
 _BEFORE_ALL = -(2**63)
 
-
-class _Opened:
-    """What is open of a file; all methods belong to the writer thread.
-
-    :raises StoreError: the file cannot be used.
-    """
-
-    __slots__ = ("_database", "_lock", "statements")
-
-    def __init__(self, path: Path, synchronous: str, schema: Traversable) -> None:
-        migrations = scripts(schema)
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = Lock(path)
-        except OSError as error:
-            raise explain(path, error) from error
-        try:
-            self._database = connect(path, synchronous, migrations)
-            self.statements = Statements(self._database)
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def close(self, _: None) -> None:
-        """Fold the write-ahead log into the file and give it up.
-
-        :raises sqlite3.Error: the log stays beside the file; the next start reads it.
-        """
-        try:
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            try:
-                self._database.close()
-            finally:
-                self._lock.release()
+KIND = Kind(
+    application_id=0x54785072,  # "TxPr"
+    damaged=(
+        "move it and its -wal file away (keep them for examination) and start again: publishers "
+        "and watchers come back with their next refresh"
+    ),
+    # refreshes of unknown publications; looking for these on every write would cost more
+    tidy=("DELETE FROM lease WHERE id NOT IN (SELECT id FROM publication)",),
+)
 
 
 @implementer(IPresenceStore)
@@ -90,59 +64,9 @@ class SqliteStore(BatchingStore):
         schema: Traversable | None = None,
     ) -> None:
         super().__init__(reactor)
-        if synchronous not in SYNCHRONOUS:
-            raise ValueError(f"synchronous is {synchronous!r}, expected one of {SYNCHRONOUS}")
-        self._from_threads = IReactorFromThreads(reactor)
-        self._path = Path(path)
-        self._synchronous = synchronous
-        self._schema = schema if schema is not None else files("presence.store.schema")
-        self._writer: WriterThread | None = None
-        self._file: _Opened | None = None
-        self._starting = False
-        self._stop_once_started: list[Deferred[None]] = []
-
-    def start(self) -> Deferred[None]:
-        """Open the file, creating or migrating its schema.
-
-        :raises StoreError: (in the Deferred) it cannot be used.
-        """
-        if self._writer is not None:
-            return fail(StoreError(f"{self._path}: this store has been started already"))
-        writer = self._writer = WriterThread(self._from_threads, "presence-store")
-        started: Deferred[None] = Deferred()
-        self._starting = True
-
-        def open_file(_: None) -> _Opened:
-            return _Opened(self._path, self._synchronous, self._schema)
-
-        def succeeded(opened: _Opened) -> None:
-            self._file = opened
-            self._starting = False
-            self._start_over()
-            started.callback(None)
-            stopping, self._stop_once_started = self._stop_once_started, []
-            for stopped in stopping:
-                self.stop().chainDeferred(stopped)
-
-        def failed(error: BaseException) -> None:
-            writer.stop()
-            self._writer = None
-            self._starting = False
-            started.errback(error)
-            stopping, self._stop_once_started = self._stop_once_started, []
-            for stopped in stopping:
-                stopped.callback(None)
-
-        writer.submit(open_file, None, succeeded, failed)
-        return started
-
-    def stop(self) -> Deferred[None]:
-        """Commit what is queued, fold the log into the file and close; never fails."""
-        if not self._starting:
-            return super().stop()
-        stopped: Deferred[None] = Deferred()
-        self._stop_once_started.append(stopped)
-        return stopped
+        folder = schema if schema is not None else files("presence.store.schema")
+        self._file = FileThread(reactor, path, KIND, synchronous, folder, "presence-store")
+        self._statements: Statements | None = None
 
     def recover(
         self,
@@ -168,10 +92,9 @@ class SqliteStore(BatchingStore):
             subscriptions(*chunk)
             return chunk[0][-1].id
 
-        opened = self._file
-        if opened is None:
+        statements = self._statements
+        if statements is None:
             return self._not_open()
-        statements = opened.statements
         return self._read(statements.publications, take_publications, _BEFORE_ALL).addCallback(
             lambda _: self._read(statements.subscriptions, take_subscriptions, _BEFORE_ALL)
         )
@@ -188,10 +111,10 @@ class SqliteStore(BatchingStore):
             bindings(chunk)
             return chunk[-1].aor, chunk[-1].contact
 
-        opened = self._file
-        if opened is None:
+        statements = self._statements
+        if statements is None:
             return self._not_open()
-        return self._read(opened.statements.bindings, take, None)
+        return self._read(statements.bindings, take, None)
 
     def _read(
         self,
@@ -200,8 +123,7 @@ class SqliteStore(BatchingStore):
         after: _Key,
     ) -> Deferred[None]:
         """Read chunk by chunk; ``take`` gives the key to read on from, None at the end."""
-        writer = self._writer
-        if writer is None or not self._opened:
+        if not self._opened:
             return self._not_open()
         finished: Deferred[None] = Deferred()
 
@@ -214,25 +136,30 @@ class SqliteStore(BatchingStore):
             if last is None:
                 finished.callback(None)
             elif not self._opened:
-                finished.errback(StoreError(f"{self._path}: closed while it was read"))
+                finished.errback(StoreError(f"{self._file.path}: closed while it was read"))
             else:
-                writer.submit(read, last, succeeded, failed)
+                self._file.submit(read, last, succeeded, failed)
 
         def failed(error: BaseException) -> None:
-            finished.errback(explain(self._path, error))
+            finished.errback(self._file.explain(error))
 
-        writer.submit(read, after, succeeded, failed)
+        self._file.submit(read, after, succeeded, failed)
         return finished
 
     def _not_open(self) -> Deferred[None]:
-        return fail(StoreError(f"{self._path}: the store is not open"))
+        return fail(StoreError(f"{self._file.path}: the store is not open"))
 
-    # What BatchingStore asks for; it does so between start and stop only.
+    # What the cycle asks for; all but the first between start and stop only.
+
+    def _open(self) -> Deferred[None]:
+        def prepared(statements: Statements) -> None:
+            self._statements = statements
+
+        return self._file.open(Statements).addCallback(prepared)
 
     def _commit(self, batch: Batch) -> None:
-        writer, opened = self._writer, self._file
-        if writer is not None and opened is not None:
-            writer.submit(opened.statements.commit, batch, self._written, self._not_written)
+        if self._statements is not None:
+            self._file.submit(self._statements.commit, batch, self._written, self._not_written)
 
     def _written(self, _: None) -> None:
         self._committed()
@@ -240,29 +167,16 @@ class SqliteStore(BatchingStore):
     def _not_written(self, error: BaseException) -> None:
         if not isinstance(error, sqlite3.Error):
             self._log.failure("a batch cannot be written", Failure(error))
-        self._refused(explain(self._path, error))
+        self._refused(self._file.explain(error))
 
     def _probe(self) -> None:
-        writer, opened = self._writer, self._file
-        if writer is not None and opened is not None:
-            writer.submit(
-                opened.statements.probe,
-                None,
-                lambda _: self._works(),
-                lambda _: self._still_refuses(),
-            )
+        self._file.probe(self._works, self._still_refuses)
 
     def _close(self) -> None:
-        writer, opened = self._writer, self._file
-        if writer is not None and opened is not None:
-            writer.submit(opened.close, None, self._shut, self._shut_badly)
+        self._statements = None
+        self._file.close(self._shut)
 
-    def _shut(self, _: None) -> None:
-        writer, self._writer, self._file = self._writer, None, None
-        if writer is not None:
-            writer.stop()
+    def _shut(self, error: StoreError | None) -> None:
+        if error is not None:
+            report(self._log, STORE_NOT_CLOSED, str(error))
         self._closed()
-
-    def _shut_badly(self, error: BaseException) -> None:
-        report(self._log, STORE_NOT_CLOSED, str(explain(self._path, error)))
-        self._shut(None)

@@ -1,19 +1,14 @@
-"""The SQL of a SQLite store: how a batch is written and records are read back.
-
-The interpreter lock is given up for every step of a statement, and a busy reactor keeps it for a
-switch interval (5 ms unless set) before it is won back: what counts is the number of steps.  So
-each kind of row is one statement for all its rows.  Its text has room for a power of two of
-them, so that few texts serve all batches and stay in the cache of prepared statements.
-"""
+"""The SQL of a SQLite store: how a batch is written and records are read back."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
+from xcap.store.rows import Rows, Step, transact
 
 if TYPE_CHECKING:
     from presence.store.records import Batch
@@ -22,50 +17,7 @@ if TYPE_CHECKING:
 READ_RECORDS = 1000
 READ_OCTETS = 8 << 20
 
-#: a probe that is too small finds room where the next batch finds none
-PROBE_OCTETS = 1 << 18
-
-#: rows in a statement at most; SQLite takes 32766 parameters, a publication has 11
-_LARGEST = 2048
-
-#: SQL text and its parameters
-Step: TypeAlias = tuple[str, list[Any]]
 _Fit: TypeAlias = Callable[[list[Any]], list[Any]]
-
-
-class Rows:
-    """A statement for any number of rows; room that they leave is filled and cut off again.
-
-    :param head: text before the rows.
-    :param row: text of one row, with its parameters.
-    :param tail: text after the rows.  When it ends in ``LIMIT ?`` that gets the number of
-        rows, else the last row is repeated, which must do no harm.
-    """
-
-    __slots__ = ("_limited", "_texts", "_width")
-
-    def __init__(self, head: str, row: str, tail: str) -> None:
-        self._width = row.count("?")
-        self._limited = "LIMIT ?" in tail
-        self._texts = [
-            head + ",".join([row] * (1 << power)) + tail for power in range(_LARGEST.bit_length())
-        ]
-
-    def steps(self, values: list[Any]) -> Iterator[Step]:
-        """What to execute for ``values``, the parameters of all rows one after the other."""
-        width = self._width
-        for first in range(0, len(values), _LARGEST * width):
-            some = values[first : first + _LARGEST * width]
-            rows = len(some) // width
-            power = (rows - 1).bit_length()
-            room = (1 << power) - rows
-            if self._limited:
-                # integers: binding None is slow
-                some += [0] * (room * width)
-                some.append(rows)
-            elif room:
-                some += some[-width:] * room
-            yield self._texts[power], some
 
 
 class Statements:
@@ -135,35 +87,11 @@ class Statements:
         """
         self._revision += 1
         try:
-            self._transact(self._steps(batch, _same))
+            transact(self._database, self._steps(batch, _same))
         except UnicodeEncodeError:
             # a peer's octets that are not UTF-8 are lone surrogates in a str, which SQLite
             # cannot hold; one such row must not take the others down
-            self._transact(self._steps(batch, _storable))
-
-    def probe(self, _: None = None) -> None:
-        """Write as much as a batch may be, and free it again.
-
-        :raises sqlite3.Error: the medium takes no writes yet.
-        """
-        self._transact([("UPDATE layout SET probe = zeroblob(?)", [PROBE_OCTETS])])
-        self._transact([("UPDATE layout SET probe = NULL", [])])
-
-    def _transact(self, steps: list[Step]) -> None:
-        execute = self._database.execute
-        if len(steps) == 1:
-            # a transaction by itself
-            execute(*steps[0])
-            return
-        execute("BEGIN IMMEDIATE")
-        try:
-            for text, values in steps:
-                execute(text, values)
-            execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                execute("ROLLBACK")
-            raise
+            transact(self._database, self._steps(batch, _storable))
 
     def _steps(self, batch: Batch, fit: _Fit) -> list[Step]:
         steps: list[Step] = []

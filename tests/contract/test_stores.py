@@ -643,12 +643,11 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         """As when the file system is mounted read-only, or writable again."""
         store = self.store
         assert isinstance(store, SqliteStore)
-        writer, opened = store._writer, store._file
-        assert writer is not None
-        assert opened is not None
+        statements = store._statements
+        assert statements is not None
         changed: list[object] = []
-        writer.submit(
-            opened._database.execute,
+        store._file.submit(
+            statements._database.execute,
             f"PRAGMA query_only = {'OFF' if allowed else 'ON'}",
             changed.append,
             self.fail,

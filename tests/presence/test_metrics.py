@@ -23,7 +23,7 @@ from presence import metrics
 from presence.build import Node as Parts
 from presence.exposition import counter, exposition, gauge, histogram
 from presence.health import HealthPort, make_site
-from presence.histogram import Histogram
+from xcap.histogram import Histogram
 from presence.metrics import collect
 from presence.overload import LatencyGuard
 from presence.registrar import Registrar

@@ -14,12 +14,13 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 import tests
-from presence.store import medium, statements
-from presence.store.records import Batch, StoreError
-from presence.store.sqlite import SqliteStore
-from presence.store.statements import Rows
+from presence.store import statements
+from presence.store.records import Batch
+from presence.store.sqlite import KIND, SqliteStore
 from pysip.event.records import PublicationRecord, SubscriptionRecord
 from tests.contract.storing import StoreReactor, binding, publication, subscription
+from xcap.store import medium
+from xcap.store.errors import StoreError
 
 ROOT = Path(tests.__file__).parent.parent
 SCHEMA = ROOT / "presence" / "store" / "schema"
@@ -71,11 +72,10 @@ class SqliteCase(SynchronousTestCase):
 
     def in_thread(self, store: SqliteStore, sql: str) -> Any:
         """Execute SQL on the store's own connection; the first row."""
-        assert store._writer is not None
-        assert store._file is not None
-        database = store._file._database
+        assert store._statements is not None
+        database = store._statements._database
         answers: list[Any] = []
-        store._writer.submit(
+        store._file.submit(
             lambda _: database.execute(sql).fetchone(), None, answers.append, self.fail
         )
         self.reactor.until(lambda: answers)
@@ -447,7 +447,6 @@ class OutageTests(SqliteCase):
         store = self.store()
         store.put_publication(publication(1))
         self.assertTrue(self.durable(store))
-        assert store._file is not None
         self.in_thread(store, "BEGIN IMMEDIATE")
         self.reactor.wait(store.stop())
         publications, _, _ = self.recovered(self.store())
@@ -494,7 +493,7 @@ class FileTests(SqliteCase):
             "INSERT INTO binding VALUES (?,?,?,?,?,?,?)",
             (b.aor, b.contact, b.call_id, b.cseq, b.expires, b.q, b.instance),
         )
-        database.execute(f"PRAGMA application_id = {medium.APPLICATION_ID}")
+        database.execute(f"PRAGMA application_id = {KIND.application_id}")
         database.execute("PRAGMA user_version = 1")
         database.close()
 
@@ -608,28 +607,3 @@ class FileTests(SqliteCase):
             self.assertIn("move it", str(error))
         else:
             self.fail("the damage went unnoticed")
-
-
-class RowsTests(SynchronousTestCase):
-    """Statements with room for a power of two of rows."""
-
-    def test_limited(self) -> None:
-        """Room that is left is filled and cut off by LIMIT."""
-        rows = Rows("INSERT ", "(?,?)", " LIMIT ?")
-        self.assertEqual(list(rows.steps([])), [])
-        self.assertEqual(list(rows.steps([1, 2])), [("INSERT (?,?) LIMIT ?", [1, 2, 1])])
-        self.assertEqual(
-            list(rows.steps([1, 2, 3, 4, 5, 6])),
-            [("INSERT (?,?),(?,?),(?,?),(?,?) LIMIT ?", [1, 2, 3, 4, 5, 6, 0, 0, 3])],
-        )
-
-    def test_repeated(self) -> None:
-        """Without LIMIT the last row is repeated."""
-        rows = Rows("DELETE (", "?", ")")
-        self.assertEqual(list(rows.steps([1, 2, 3])), [("DELETE (?,?,?,?)", [1, 2, 3, 3])])
-
-    def test_several_steps(self) -> None:
-        """More rows than a statement takes are several steps."""
-        rows = Rows("DELETE (", "?", ")")
-        steps = list(rows.steps(list(range(2048 * 2 + 1))))
-        self.assertEqual([len(values) for _, values in steps], [2048, 2048, 1])

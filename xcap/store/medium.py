@@ -1,4 +1,4 @@
-"""The file of a SQLite store: ownership, opening, migration.  All of it blocks.
+"""The file of a SQLite store, of any kind: ownership, opening, migration.  All of it blocks.
 
 The file is private (mode 0600, in a directory of mode 0700 when that is made here) and has
 one owner, which holds a lock on ``<file>.lock`` with its process id in it.
@@ -12,13 +12,13 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from presence.store.records import StoreError
+import attrs
+
+from xcap.store.errors import StoreError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-#: "TxPr", marks the file as ours
-APPLICATION_ID = 0x54785072
 SYNCHRONOUS = ("full", "normal")
 
 # From measurement (bench/micro_store.py).  A batch costs by the page, so pages are small; but a
@@ -32,6 +32,24 @@ _WAL_BYTES_KEPT = 16 << 20
 _CACHED_STATEMENTS = 256
 #: seconds to wait for a foreign program (a backup, a curious operator) that locks the file
 _BUSY_SECONDS = 2.0
+
+
+@attrs.frozen(slots=True)
+class Kind:
+    """What is special about the files of one store.
+
+    Their schema has a table ``layout`` of one row with the columns ``oldest_reader`` (the oldest
+    schema version whose program can use the file as it is), ``opened`` (how often the file was)
+    and ``probe``.
+
+    :ivar application_id: marks a file as one of these.
+    :ivar tidy: SQL to execute whenever a file is opened.
+    :ivar damaged: what an operator should do about a file that cannot be read.
+    """
+
+    application_id: int
+    damaged: str
+    tidy: tuple[str, ...] = ()
 
 
 def scripts(folder: Traversable) -> list[str]:
@@ -75,7 +93,7 @@ class Lock:
         os.close(self._fd)
 
 
-def connect(path: Path, synchronous: str, migrations: list[str]) -> sqlite3.Connection:
+def connect(path: Path, kind: Kind, synchronous: str, migrations: list[str]) -> sqlite3.Connection:
     """Open the file, creating or migrating its schema; the caller holds the lock.
 
     :raises StoreError: it cannot be used.
@@ -84,33 +102,47 @@ def connect(path: Path, synchronous: str, migrations: list[str]) -> sqlite3.Conn
     try:
         # SQLite would create it readable for all; its side files take their mode from it
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        database = sqlite3.connect(
-            path,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-            cached_statements=_CACHED_STATEMENTS,
-        )
-        _prepare(database, path, synchronous, migrations)
+        database = _connection(path)
+        _prepare(database, path, kind, synchronous, migrations)
     except BaseException as error:
         if database is not None:
             database.close()
         if isinstance(error, OSError | sqlite3.Error):
-            raise explain(path, error) from error
+            raise explain(path, kind, error) from error
         raise
     return database
 
 
-def explain(path: Path, error: BaseException) -> StoreError:
+def connect_reader(path: Path, kind: Kind) -> sqlite3.Connection:
+    """Another connection to a file that is open, which only reads.
+
+    :raises StoreError: it cannot be made.
+    """
+    try:
+        database = _connection(path)
+        database.execute("PRAGMA query_only = ON")
+        database.execute("PRAGMA mmap_size = 0")
+    except sqlite3.Error as error:
+        raise explain(path, kind, error) from error
+    return database
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        cached_statements=_CACHED_STATEMENTS,
+    )
+
+
+def explain(path: Path, kind: Kind, error: BaseException) -> StoreError:
     """What an operator should know about an error of the file."""
     if isinstance(error, StoreError):
         return error
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        remedy = (
-            "the file is damaged or is not a store; move it and its -wal file away (keep them "
-            "for examination) and start again: publishers and watchers come back with their "
-            "next refresh"
-        )
+        remedy = f"the file is damaged or is not a store; {kind.damaged}"
     elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         remedy = "another program has locked the file; close that program"
     elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or isinstance(
@@ -127,11 +159,11 @@ def explain(path: Path, error: BaseException) -> StoreError:
 
 
 def _prepare(
-    database: sqlite3.Connection, path: Path, synchronous: str, migrations: list[str]
+    database: sqlite3.Connection, path: Path, kind: Kind, synchronous: str, migrations: list[str]
 ) -> None:
     # before the first access to the file, or it has no effect
     database.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-    _identify(database, path)
+    _identify(database, path, kind)
     (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StoreError(
@@ -148,23 +180,23 @@ def _prepare(
     ):
         database.execute(f"PRAGMA {setting}")
     _migrate(database, path, migrations)
-    # refreshes of unknown publications; looking for these on every write would cost more
-    database.execute("DELETE FROM lease WHERE id NOT IN (SELECT id FROM publication)")
+    for statement in kind.tidy:
+        database.execute(statement)
     # a write that shows at once whether the medium takes any
     database.execute("UPDATE layout SET opened = opened + 1")
 
 
-def _identify(database: sqlite3.Connection, path: Path) -> None:
+def _identify(database: sqlite3.Connection, path: Path, kind: Kind) -> None:
     """Refuse the file of another program."""
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application == APPLICATION_ID:
+    if application == kind.application_id:
         return
     if application or tables:
         raise StoreError(
             f"{path}: this SQLite file belongs to another program; give the store another file"
         )
-    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute(f"PRAGMA application_id = {kind.application_id}")
 
 
 def _migrate(database: sqlite3.Connection, path: Path, migrations: list[str]) -> None:
@@ -189,3 +221,41 @@ def _migrate(database: sqlite3.Connection, path: Path, migrations: list[str]) ->
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
+
+
+class OpenFile:
+    """A file of which this process is the owner; all methods belong to one thread.
+
+    :param folder: of the migrations.
+    :raises StoreError: the file cannot be used.
+
+    :ivar database: the connection that writes.
+    """
+
+    __slots__ = ("_lock", "database")
+
+    def __init__(self, path: Path, kind: Kind, synchronous: str, folder: Traversable) -> None:
+        migrations = scripts(folder)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = Lock(path)
+        except OSError as error:
+            raise explain(path, kind, error) from error
+        try:
+            self.database = connect(path, kind, synchronous, migrations)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self, _: None = None) -> None:
+        """Fold the write-ahead log into the file and give it up.
+
+        :raises sqlite3.Error: the log stays beside the file; the next start reads it.
+        """
+        try:
+            self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            try:
+                self.database.close()
+            finally:
+                self._lock.release()

@@ -1,0 +1,1 @@
+"""Durable documents, and the machinery of files that other stores share."""

@@ -1,0 +1,1 @@
+"""The layout of the SQLite file, one numbered script per version."""
