@@ -56,6 +56,7 @@ class PresencePackage:
     publish_types = (PIDF,)
     subscribe_types: tuple[str, ...] = ()
     template = False
+    incremental = False
 
     def __init__(
         self,
@@ -200,6 +201,12 @@ class PresencePackage:
     def _offline(self, entity: str) -> bytes:
         """What is told of somebody who has published nothing (PRE-11)."""
         return closed_document(entity) if self.closed_when_offline else empty_document(entity)
+
+    def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
+        """Nothing to do: all there is to say is in the fields that the framework reads."""
+
+    def acknowledged(self, subscription: ISubscription) -> None:
+        """Nothing to do: each notification tells the whole state."""
 
     def subscribed(self, subscription: ISubscription) -> None:
         """Nothing to do: views are made when a NOTIFY needs them."""

@@ -71,6 +71,9 @@ class IEventStateStore(Interface):
 class Notification:
     """What a NOTIFY carries, shared by all subscriptions with the same view.
 
+    :param digest: None computes it from the body; a package whose bodies tell of changes gives
+        the position up to which they do.
+
     :ivar content_type: media type, or "" for no body.
     :ivar body: octets.
     :ivar digest: 64-bit signed digest of the view; equal digests mean equal views.
@@ -79,12 +82,18 @@ class Notification:
 
     __slots__ = ("body", "content_type", "digest", "tail")
 
-    def __init__(self, content_type: str = "", body: bytes = b"") -> None:
+    def __init__(
+        self, content_type: str = "", body: bytes = b"", digest: int | None = None
+    ) -> None:
         self.content_type = content_type
         self.body = body
-        self.digest = (
-            int.from_bytes(blake2b(body, digest_size=8).digest(), "big", signed=True) if body else 0
-        )
+        if digest is None:
+            digest = (
+                int.from_bytes(blake2b(body, digest_size=8).digest(), "big", signed=True)
+                if body
+                else 0
+            )
+        self.digest = digest
         kind = f"Content-Type: {content_type}\r\n" if body else ""
         self.tail = f"{kind}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -95,8 +104,13 @@ class IEventPackage(Interface):
     name: str = Attribute("Event type, for example ``presence``.")
     default_expires: int = Attribute("Seconds for a SUBSCRIBE without Expires.")
     notify_types: tuple[str, ...] = Attribute("Media types it can notify with, best first.")
-    subscribe_types: tuple[str, ...] = Attribute("Media types accepted as body of SUBSCRIBE.")
+    subscribe_types: tuple[str, ...] = Attribute(
+        "Media types accepted as body of SUBSCRIBE; ``*/*`` accepts, and ignores, any."
+    )
     template: bool = Attribute("True for template packages, which Allow-Events leaves out.")
+    incremental: bool = Attribute(
+        "True when a notification tells what has changed since the one acknowledged before."
+    )
 
     def resolve(request: Request) -> str:
         """The resource that the Request-URI names: its canonical URI.
@@ -116,8 +130,30 @@ class IEventPackage(Interface):
         :raises pysip.errors.SipError: 406.
         """
 
-    def notification(subscription: ISubscription) -> Notification:
-        """What this subscription's watcher may see now.  Called when a NOTIFY is sent."""
+    def subscribe(request: Request, subscription: ISubscription, initial: bool) -> None:
+        """Read what a SUBSCRIBE says beyond the framework's concern: parameters and body.
+
+        Called before anything is stored, for each SUBSCRIBE but those that end a subscription.
+        The package sets ``detail``, ``event_params`` and ``data`` of the subscription; it
+        replaces them and changes none in place, for they are put back when the SUBSCRIBE
+        cannot be made durable.
+
+        :param initial: false for a refresh.
+        :raises pysip.errors.SipError: the refusal.
+        """
+
+    def notification(subscription: ISubscription) -> Notification | None:
+        """What this subscription's watcher may see now.  Called when a NOTIFY is sent.
+
+        None puts the NOTIFY off until the package calls ``Notifier.ready``; not allowed after
+        :meth:`unsubscribed`.
+        """
+
+    def acknowledged(subscription: ISubscription) -> None:
+        """The last notification of this subscription has arrived (2xx).
+
+        Without this call :meth:`notification` is asked for it again.
+        """
 
     def subscribed(subscription: ISubscription) -> None:
         """A subscription was made, recovered or changed state."""
@@ -135,6 +171,13 @@ class ISubscription(Interface):
     watcher: Identity = Attribute("Who subscribes.")
     state: str = Attribute("``active``, ``pending`` or ``terminated``.")
     content_type: str = Attribute("Media type chosen for its notifications.")
+    event_params: str = Attribute("Parameters for the Event header of its NOTIFYs: ``;a=b``.")
+    detail: bytes = Attribute("What the package keeps of it, durable with the subscription.")
+    data: object = Attribute("What the package keeps of it in memory; None at first.")
+    delivered: int | None = Attribute(
+        "Digest of the notification last acknowledged; None when that is not known."
+    )
+    lasting: bool = Attribute("False for a fetch, which gets one NOTIFY and is gone.")
 
 
 class IPublicationPackage(Interface):

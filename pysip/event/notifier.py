@@ -103,7 +103,11 @@ class Notifier:
         """Send nothing more; call it before the store is stopped."""
         self._pacer.stop()
         for subscription in self._table.dialogs.values():
-            if subscription.in_flight and subscription.sent != subscription.delivered:
+            if (
+                subscription.in_flight
+                and subscription.sent != subscription.delivered
+                and not self._packages[subscription.package].incremental
+            ):
                 # The watcher may have got it or not: after a restart it is told again.
                 self._store.note_delivered(subscription.id, _UNKNOWN)
 
@@ -188,6 +192,8 @@ class Notifier:
         self._take_fields(subscription, served)
         if not expires:
             # A fetch: one NOTIFY, nothing to keep (SUB-09).
+            subscription.id = 0
+            package.subscribe(request, subscription, True)
             self._answer(served, subscription, 0)
             subscription.ready = True
             subscription.ending = _TIMEOUT
@@ -199,6 +205,7 @@ class Notifier:
         # listens to any more.
         replaced = self._table.same_device(subscription, instance)
         self._table.check_limits(subscription, self.policy, len(replaced))
+        package.subscribe(request, subscription, True)
         self._last_id += 1
         subscription.instance = instance
         subscription.cseq_limit = CSEQ_BLOCK
@@ -242,12 +249,17 @@ class Notifier:
         before = (
             subscription.deadline,
             subscription.content_type,
+            subscription.event_params,
+            subscription.detail,
+            subscription.data,
             dialog.remote_cseq,
             dialog.remote_target,
         )
+        if expires:
+            package.subscribe(request, subscription, False)
         now = self._clock.seconds()
         dialog.remote_cseq = cseq
-        if target != dialog.remote_target:
+        if target != dialog.remote_target or subscription.event_params != before[2]:
             dialog.remote_target = target
             subscription.reset_head()
         subscription.content_type = content_type
@@ -266,6 +278,9 @@ class Notifier:
             (
                 subscription.deadline,
                 subscription.content_type,
+                subscription.event_params,
+                subscription.detail,
+                subscription.data,
                 dialog.remote_cseq,
                 dialog.remote_target,
             ) = before
@@ -313,7 +328,7 @@ class Notifier:
     @staticmethod
     def _check_body(request: Request, package: IEventPackage) -> None:
         """A body of a type that means nothing here (SUB-17)."""
-        if not request.body:
+        if not request.body or "*/*" in package.subscribe_types:
             return
         media = request.content_type
         if media is not None and media.type in package.subscribe_types:
@@ -425,6 +440,15 @@ class Notifier:
         key = (package, resource)
         if key in self._table.resources:
             self._pacer.changed(key)
+
+    def touch(self, subscription: Subscription) -> None:
+        """There is something new for one subscription: tell it when its gate is open."""
+        if self._table.holds(subscription):
+            self.sender.changed(subscription)
+
+    def ready(self, subscription: Subscription) -> None:
+        """What :meth:`IEventPackage.notification` could not give before, it can give now."""
+        self.sender.resume(subscription)
 
     def reauthorize(self, package: str, resource: str) -> None:
         """Decide anew on all subscriptions to a resource (NOT-07, RUL-04)."""

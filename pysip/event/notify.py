@@ -113,11 +113,11 @@ class NotifySender:
 
     def _wait(self, subscription: Subscription, seconds: float) -> None:
         if subscription.alarm is None:
-            subscription.alarm = Alarm(lambda: self._opened(subscription))
+            subscription.alarm = Alarm(lambda: self.resume(subscription))
         self._ua.wheel.after(seconds, subscription.alarm)
 
-    def _opened(self, subscription: Subscription) -> None:
-        """The gate of a subscription that is owed a NOTIFY has opened."""
+    def resume(self, subscription: Subscription) -> None:
+        """Send the NOTIFY that a subscription is owed: what held it up is over."""
         if subscription.due == FORCED:
             self.owe(subscription, FORCED)
         elif subscription.due == CHANGED:
@@ -132,7 +132,11 @@ class NotifySender:
         now = self._clock.seconds()
         notification = _NOTHING
         if subscription.state != "terminated":
-            notification = self._packages[subscription.package].notification(subscription)
+            made = self._packages[subscription.package].notification(subscription)
+            if made is None:  # the package has to gather it first
+                subscription.due = max(subscription.due, FORCED if forced else CHANGED)
+                return False
+            notification = made
             if not forced and notification.digest == subscription.delivered:
                 return False
         elif not subscription.ending:
@@ -201,7 +205,7 @@ class NotifySender:
             if waits:
                 subscription.ready = True
                 if stored:
-                    self._opened(subscription)
+                    self.resume(subscription)
                 else:
                     self._wait(subscription, _RETRY_SECONDS)
 
@@ -234,7 +238,7 @@ class NotifySender:
             f"To: {dialog.remote_uri}{to_tag}",
             f"Call-ID: {dialog.call_id}",
             f"Contact: {dialog.contact}",
-            f"Event: {subscription.event}",
+            f"Event: {subscription.event}{subscription.event_params}",
             *(f"{name}: {value}" for name, value in fields),
             *((f"User-Agent: {self._ua.sender.agent}",) if self._ua.sender.agent else ()),
             "CSeq: ",
@@ -251,6 +255,7 @@ class NotifySender:
         outcome = notify_outcome(status, after, self.policy.keep_on_timeout)
         if outcome == DELIVERED:
             subscription.redirected = False
+            self._packages[subscription.package].acknowledged(subscription)
             if subscription.delivered != subscription.sent:
                 subscription.delivered = subscription.sent
                 if subscription.id and not subscription.ending:

@@ -56,6 +56,8 @@ class DialogRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str = ""
     charging: str = ""
     octets: bool = False
+    event_params: str = ""
+    detail: bytes = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -109,7 +111,10 @@ class Subscription(Timed):
 
     As a :class:`Timed` it waits for its expiry.
 
-    :ivar event: value of the Event header in NOTIFYs: package and ``id`` (SUB-02).
+    :ivar event: what matches SUBSCRIBEs and NOTIFYs to it: package and ``id`` (SUB-02).
+    :ivar event_params: what follows that in the Event header of NOTIFYs.
+    :ivar detail: what the package keeps of it, durable.
+    :ivar data: what the package keeps of it in memory.
     :ivar entity: the URI it was addressed to.
     :ivar deadline: monotonic time of expiry.
     :ivar created: wall-clock time of creation.
@@ -134,13 +139,16 @@ class Subscription(Timed):
         "content_type",
         "created",
         "cseq_limit",
+        "data",
         "deadline",
         "delivered",
+        "detail",
         "dialog",
         "due",
         "ending",
         "entity",
         "event",
+        "event_params",
         "fields",
         "gate",
         "head",
@@ -191,6 +199,9 @@ class Subscription(Timed):
         self.fields: tuple[tuple[str, str], ...] = ()
         self.instance = ""
         self.charging = ""
+        self.event_params = ""
+        self.detail = b""
+        self.data: object = None
         self.ready = False
         self.in_flight = False
         self.due = NOT_DUE
@@ -205,6 +216,11 @@ class Subscription(Timed):
         self.start = b""
         self.head = b""
         self.target: Target | None = None
+
+    @property
+    def lasting(self) -> bool:
+        """False for a fetch, which gets one NOTIFY and is gone (SUB-09)."""
+        return bool(self.id)
 
     def fire(self) -> None:
         """The subscription has expired (NOT-08)."""
@@ -262,6 +278,8 @@ class Subscription(Timed):
                     self.fields,
                     self.instance,
                     self.charging,
+                    event_params=self.event_params,
+                    detail=self.detail,
                 )
             ),
         )
@@ -306,6 +324,8 @@ class Subscription(Timed):
         subscription.fields = kept.fields
         subscription.instance = kept.instance
         subscription.charging = kept.charging
+        subscription.event_params = kept.event_params
+        subscription.detail = kept.detail
         subscription.cseq_limit = record.cseq
         subscription.ready = True
         return subscription
