@@ -1,14 +1,8 @@
-"""The schema of presence documents and what its errors mean, in words.
-
-The files are in ``presence/pidf/schema``; ``all-presence.xsd`` imports the rest, because
-extension elements are checked (laxly) only when their schema is loaded.
-"""
+"""The schema of presence documents and what its errors mean, in words."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lxml import etree
@@ -16,6 +10,7 @@ from lxml import etree
 from presence.pidf import names
 from presence.pidf.parse import DocumentError
 from presence.pidf.tree import line
+from xcap.schemas import PRESENCE, load
 
 _CAUSES: Final[dict[str, str]] = {
     "SCHEMAV_ELEMENT_CONTENT": "element out of place or incomplete",
@@ -51,13 +46,9 @@ class Violation(NamedTuple):
         return _CAUSES.get(self.kind, "not valid by the schema")
 
 
-@cache
 def presence() -> etree.XMLSchema:
     """The compiled schema of whole documents; made on first use (some 10 ms)."""
-    # the schemas' own entities and document types are trusted files
-    parser = etree.XMLParser(no_network=True, load_dtd=False, resolve_entities=True)
-    path = Path(__file__).with_name("schema") / "all-presence.xsd"
-    return etree.XMLSchema(etree.parse(str(path), parser))
+    return load(PRESENCE)
 
 
 def violations(log: Any) -> list[Violation]:
