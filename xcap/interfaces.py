@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from xcap.errors import Conflict
     from xcap.histogram import Histogram
+    from xcap.errors import Exists
     from xcap.records import (
         Change,
         Claim,
@@ -91,6 +92,14 @@ class IApplicationUsage(Interface):
         """The refusal of a document whose claims are held by others (XDM-46).
 
         :param names: the names of :class:`xcap.errors.ClaimTaken`, each with what is free.
+        """
+
+    def taken(root: etree._Element, names: tuple[str, ...]) -> tuple[Exists, ...]:
+        """Where in a document the values are that another document holds (XCAP-133, XDM-46).
+
+        :param names: of claims of the document.
+        :returns: one for each name, with alternatives in the form of claims, about ten, of
+            which the server offers those that are free; () for usages without claims.
         """
 
     def may(requester: Requester, operation: str, key: DocumentKey) -> bool:
