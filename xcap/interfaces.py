@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from xcap.errors import Conflict
     from xcap.histogram import Histogram
-    from xcap.errors import Exists
     from xcap.records import (
         Change,
         Claim,
@@ -84,22 +83,6 @@ class IApplicationUsage(Interface):
 
         :param name: as in a claim.
         :returns: some that may be free, to be looked up as claims before they are offered.
-        """
-
-    def taken(
-        root: etree._Element, key: DocumentKey, names: Mapping[str, tuple[str, ...]]
-    ) -> Conflict:
-        """The refusal of a document whose claims are held by others (XDM-46).
-
-        :param names: the names of :class:`xcap.errors.ClaimTaken`, each with what is free.
-        """
-
-    def taken(root: etree._Element, names: tuple[str, ...]) -> tuple[Exists, ...]:
-        """Where in a document the values are that another document holds (XCAP-133, XDM-46).
-
-        :param names: of claims of the document.
-        :returns: one for each name, with alternatives in the form of claims, about ten, of
-            which the server offers those that are free; () for usages without claims.
         """
 
     def may(requester: Requester, operation: str, key: DocumentKey) -> bool:
