@@ -85,6 +85,14 @@ class IApplicationUsage(Interface):
         :returns: some that may be free, to be looked up as claims before they are offered.
         """
 
+    def taken(
+        root: etree._Element, key: DocumentKey, names: Mapping[str, tuple[str, ...]]
+    ) -> Conflict:
+        """The refusal of a document whose claims are held by others (XDM-46).
+
+        :param names: the names of :class:`xcap.errors.ClaimTaken`, each with what is free.
+        """
+
     def may(requester: Requester, operation: str, key: DocumentKey) -> bool:
         """Whether somebody may ``read`` or ``write`` (XCAP-175, XDM-04, XDM-05)."""
 
