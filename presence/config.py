@@ -43,13 +43,18 @@ from presence.tables import (
     Trust,
 )
 from presence.tomlfile import ConfigError, Path, WrongValueError, decode, dotted, line_of, read
+from presence.xdmtables import BackEnd, Documents, Http, HttpListen, Proxy, Trusted, Xcap, Xdms
 
 __all__ = [
+    "BackEnd",
     "Config",
     "ConfigError",
     "Decision",
     "Digest",
+    "Documents",
     "Domain",
+    "Http",
+    "HttpListen",
     "Limits",
     "Listen",
     "Locator",
@@ -57,6 +62,7 @@ __all__ = [
     "Metrics",
     "Notify",
     "Overload",
+    "Proxy",
     "Publication",
     "Registrar",
     "Store",
@@ -66,13 +72,28 @@ __all__ = [
     "Trace",
     "TransportOptions",
     "Trust",
+    "Trusted",
+    "Xcap",
+    "Xdms",
     "default_listen",
     "load",
     "restart_required",
     "warnings",
 ]
 
-Role = Literal["presence-server", "registrar"]
+Role = Literal[
+    "presence-server",
+    "registrar",
+    "presence-xdms",
+    "rls-xdms",
+    "shared-xdms",
+    "aggregation-proxy",
+]
+XDMS_ROLES: tuple[Role, ...] = ("presence-xdms", "rls-xdms", "shared-xdms")
+"""Roles that hold documents."""
+SIP_ROLES: tuple[Role, ...] = ("presence-server", "registrar", *XDMS_ROLES)
+"""Roles that speak SIP."""
+DEFAULT_PROXY_PORT = 8443
 
 DEFAULT_STATE_DIR = "~/.local/state/txpresence"
 _LOOPBACK_ALIASES = {"127.0.0.1": "localhost", "::1": "localhost"}
@@ -83,6 +104,7 @@ class Config(Table, frozen=True):
 
     :ivar state_dir: database, accounts and generated certificate are kept here.
     :ivar roles: what this process does.
+    :ivar accounts: file of the Digest accounts, relative to the state directory.
     :ivar domains: domains whose presentities live here.
     :ivar domain_aliases: other names, or numeric addresses, of served domains (CLI-13).
     :ivar listen: listening points; none stands for :func:`default_listen`.
@@ -90,7 +112,8 @@ class Config(Table, frozen=True):
     """
 
     state_dir: Text = DEFAULT_STATE_DIR
-    roles: tuple[Role, ...] = ("presence-server", "registrar")
+    roles: tuple[Role, ...] = (*SIP_ROLES, "aggregation-proxy")
+    accounts: Text = "accounts.db"
     domains: tuple[Text, ...] = ("localhost",)
     domain_aliases: dict[str, Text] = msgspec.field(default_factory=_LOOPBACK_ALIASES.copy)
     listen: tuple[Listen, ...] = ()
@@ -111,6 +134,11 @@ class Config(Table, frozen=True):
     log: Log = Log()
     trace: Trace = Trace()
     metrics: Metrics = Metrics()
+    http: Http = Http()
+    xcap: Xcap = Xcap()
+    documents: Documents = Documents()
+    xdms: Xdms = Xdms()
+    proxy: Proxy = Proxy()
 
     def __post_init__(self) -> None:
         """Check what concerns several tables."""
@@ -141,7 +169,23 @@ class Config(Table, frozen=True):
                 raise WrongValueError(
                     ("domain", name), None, "the name of one of domains", "add it to domains"
                 )
-        _check_distinct(self.listen)
+        for root, domain in self.xcap.roots.items():
+            if domain.lower() not in served:
+                raise WrongValueError(
+                    ("xcap", "roots", root), domain, "one of domains", "add it to domains"
+                )
+        _check_distinct(self.listen, self.http_points())
+        if (
+            "aggregation-proxy" in self.roles
+            and not self.proxy.backend
+            and set(XDMS_ROLES).isdisjoint(self.roles)
+        ):
+            raise WrongValueError(
+                ("proxy", "backend"),
+                [],
+                "document servers behind the proxy",
+                "add a [[proxy.backend]], or a role that ends in -xdms",
+            )
 
     @property
     def state_path(self) -> pathlib.Path:
@@ -152,6 +196,35 @@ class Config(Table, frozen=True):
     def store_path(self) -> pathlib.Path:
         """The file of the SQLite store."""
         return self.state_path / pathlib.Path(self.store.path).expanduser()
+
+    @property
+    def accounts_path(self) -> pathlib.Path:
+        """The file of the accounts."""
+        return self.state_path / pathlib.Path(self.accounts).expanduser()
+
+    @property
+    def documents_path(self) -> pathlib.Path:
+        """The file of the document store."""
+        return self.state_path / pathlib.Path(self.documents.path).expanduser()
+
+    def http_points(self) -> list[tuple[Path, HttpListen]]:
+        """Where the roles of this process speak HTTP, with the keys that say so."""
+        points: list[tuple[Path, HttpListen]] = []
+        if not set(XDMS_ROLES).isdisjoint(self.roles):
+            points += [(("xdms", "listen", i), at) for i, at in enumerate(self.xdms.listen)]
+        if "aggregation-proxy" in self.roles:
+            points += [(("proxy", "listen", i), at) for i, at in enumerate(self.proxy.listen)]
+        return points
+
+    def xcap_roots(self) -> dict[str, str]:
+        """The served domain of each XCAP root; roots end in a slash (XCAP-02 to XCAP-04)."""
+        if self.xcap.roots:
+            return {
+                root if root.endswith("/") else f"{root}/": domain.lower()
+                for root, domain in self.xcap.roots.items()
+            }
+        port = self.proxy.listen[0].port if self.proxy.listen else DEFAULT_PROXY_PORT
+        return {_default_root(domain.lower(), port): domain.lower() for domain in self.domains}
 
     @property
     def trace_path(self) -> pathlib.Path:
@@ -174,7 +247,9 @@ class Config(Table, frozen=True):
                 return settings
         return Domain()
 
-    def certificate_files(self, listen: Listen) -> tuple[pathlib.Path, pathlib.Path] | None:
+    def certificate_files(
+        self, listen: Listen | HttpListen
+    ) -> tuple[pathlib.Path, pathlib.Path] | None:
         """Certificate and key of a TLS listening point, or None to generate them."""
         certificate = listen.certificate or self.tls.certificate
         if not certificate:
@@ -202,8 +277,10 @@ def load(path: str | os.PathLike[str] | None = None, state_dir: str | None = Non
         data["state_dir"] = os.path.abspath(os.environ["PRESENCE_STATE"])
     try:
         config: Config = decode(data, Config)
-        if not config.listen:
+        if not config.listen and not set(SIP_ROLES).isdisjoint(config.roles):
             config = replace(config, listen=default_listen())
+        if not config.proxy.listen and "aggregation-proxy" in config.roles:
+            config = replace(config, proxy=replace(config.proxy, listen=default_http()))
         config = _resolve(config, pathlib.Path(name or ".").absolute().parent)
         _check_files(config)
     except WrongValueError as error:
@@ -214,6 +291,16 @@ def load(path: str | os.PathLike[str] | None = None, state_dir: str | None = Non
 
 def default_listen() -> tuple[Listen, ...]:
     """UDP, TCP and TLS on the loopback addresses that this machine has."""
+    transports: tuple[Transport, ...] = ("udp", "tcp", "tls")
+    return tuple(Listen(transport=t, address=a) for a in _loopback() for t in transports)
+
+
+def default_http() -> tuple[HttpListen, ...]:
+    """HTTPS on the loopback addresses that this machine has."""
+    return tuple(HttpListen(port=DEFAULT_PROXY_PORT, address=a) for a in _loopback())
+
+
+def _loopback() -> list[str]:
     addresses = ["127.0.0.1"]
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
@@ -221,8 +308,15 @@ def default_listen() -> tuple[Listen, ...]:
         addresses.append("::1")
     except OSError:
         pass
-    transports: tuple[Transport, ...] = ("udp", "tcp", "tls")
-    return tuple(Listen(transport=t, address=a) for a in addresses for t in transports)
+    return addresses
+
+
+def _default_root(domain: str, port: int) -> str:
+    """Where clients that were told nothing look for documents (XCAP-03)."""
+    if domain == "localhost" or not domain.strip("[]:.0123456789abcdef"):
+        host = f"[{domain}]" if ":" in domain else domain
+        return f"https://{host}:{port}/"
+    return f"https://xcap.{domain}/"
 
 
 def restart_required(old: Config, new: Config) -> list[str]:
@@ -287,13 +381,20 @@ def warnings(config: Config) -> list[str]:
             f"trace: messages of {len(config.trace.users)} users are written to "
             f"{config.trace_path}; empty trace.users when you have seen enough"
         )
+    for _, at in config.http_points():
+        where = f"HTTP {at.address} port {at.port}"
+        public = not ipaddress.ip_address(at.address).is_loopback
+        if public and not at.tls:
+            found.append(f"{where}: has no TLS; documents and passwords' digests can be read")
+        elif public and config.certificate_files(at) is None:
+            found.append(f"{where}: uses a self-signed certificate that no client trusts by itself")
     if config.store.type == "memory":
         found.append("store: type = memory forgets all publications and subscriptions at the end")
     return found
 
 
-def _check_distinct(points: tuple[Listen, ...]) -> None:
-    """TCP and TLS cannot share a port; UDP is apart."""
+def _check_distinct(points: tuple[Listen, ...], http_points: list[tuple[Path, HttpListen]]) -> None:
+    """TCP, TLS and HTTP cannot share a port; UDP is apart."""
     seen = set()
     for i, point in enumerate(points):
         if not point.bind_port:
@@ -305,6 +406,16 @@ def _check_distinct(points: tuple[Listen, ...]) -> None:
                 ("listen", i),
                 f"{point.transport} {point.address} port {point.bind_port}",
                 "an address and port that no other [[listen]] has",
+                "change its port or remove one of the two",
+            )
+        seen.add(place)
+    for path, at in http_points:
+        place = ("tcp", ipaddress.ip_address(at.address), at.port)
+        if at.port and place in seen:
+            raise WrongValueError(
+                path,
+                f"{at.address} port {at.port}",
+                "an address and port that nothing else listens on",
                 "change its port or remove one of the two",
             )
         seen.add(place)
@@ -328,8 +439,12 @@ def _resolve(config: Config, base: pathlib.Path) -> Config:
     def absolute(text: str) -> str:
         return str(base / pathlib.Path(text).expanduser()) if text else ""
 
-    def files(table: Listen | Tls, *names: str) -> dict[str, str]:
+    def files(table: Listen | Tls | HttpListen | BackEnd, *names: str) -> dict[str, str]:
         return {name: absolute(getattr(table, name)) for name in names}
+
+    def http(points: tuple[HttpListen, ...]) -> tuple[HttpListen, ...]:
+        names = ("certificate", "key", "client_ca")
+        return tuple(replace(point, **files(point, *names)) for point in points)
 
     return replace(
         config,
@@ -339,13 +454,24 @@ def _resolve(config: Config, base: pathlib.Path) -> Config:
             replace(point, **files(point, "certificate", "key", "client_ca"))
             for point in config.listen
         ),
+        xdms=replace(config.xdms, listen=http(config.xdms.listen)),
+        proxy=replace(
+            config.proxy,
+            listen=http(config.proxy.listen),
+            backend=tuple(
+                replace(backend, **files(backend, "ca", "certificate", "key"))
+                for backend in config.proxy.backend
+            ),
+        ),
     )
 
 
 def _check_files(config: Config) -> None:
     """Try every file that is named (item 5 of the first cut: no surprise after the start)."""
-    tables: list[tuple[Path, Listen | Tls]] = [(("tls",), config.tls)]
+    tables: list[tuple[Path, Listen | Tls | HttpListen | BackEnd]] = [(("tls",), config.tls)]
     tables += [(("listen", i), point) for i, point in enumerate(config.listen)]
+    tables += config.http_points()
+    tables += [(("proxy", "backend", i), at) for i, at in enumerate(config.proxy.backend)]
     for path, table in tables:
         try:
             if table.certificate:

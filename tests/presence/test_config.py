@@ -413,6 +413,11 @@ class AnnotatedFileTests(ConfigCase):
     def test_values_are_the_defaults(self) -> None:
         """Loading it gives the built-in configuration, on IPv4."""
         told, built_in = load(ANNOTATED), load()
+        self.assertEqual(told.proxy.listen, built_in.proxy.listen[:1])
+        told, built_in = (
+            msgspec.structs.replace(c, proxy=msgspec.structs.replace(c.proxy, listen=()))
+            for c in (told, built_in)
+        )
         self.assertEqual(
             msgspec.structs.replace(told, listen=()), msgspec.structs.replace(built_in, listen=())
         )
@@ -428,7 +433,9 @@ class AnnotatedFileTests(ConfigCase):
     def test_every_key_is_there(self) -> None:
         """No key is missing; the keys of ``[domain]`` stand in comments."""
         text = ANNOTATED.read_text(encoding="utf-8")
-        text = re.sub(r"^# (?=\[domain\.|notify_interval|default_decision)", "", text, flags=re.M)
+        commented = r"^# (?=\[domain\.|notify_interval|default_decision|\[\[|[a-z_]+ = )"
+        text = re.sub(commented, "", text, flags=re.M)
+        text = text.replace('identity = ""', 'identity = "sip:rls@example.com"')
         text = text.replace('domains = ["localhost"]', 'domains = ["localhost", "example.com"]')
         load(self.write(text))
         self.assertEqual(set(defaults(Config)) - written(tomllib.loads(text)), set())
