@@ -6,7 +6,7 @@ use, because what a lax wildcard admits is checked only when its schema is loade
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +56,21 @@ class Declarations:
     top: frozenset[str]
     inner: Mapping[str, frozenset[str]]
     names: frozenset[str]
+    _spaces: frozenset[str]
+    _closed: frozenset[str]
+
+    def covers(self, tag: str) -> bool:
+        """Whether an element, in Clark notation, is in one of the namespaces."""
+        return tag[:1] == "{" and tag[1:].partition("}")[0] in self._spaces
+
+    def closed(self, root: str, tags: Iterable[str]) -> bool:
+        """Whether elements are all of the root's namespace, and it uses no other's types.
+
+        A schema-valid document like that has no element that is not declared, since no
+        wildcard of ours admits the namespace it stands in.
+        """
+        space = root.partition("}")[0] + "}"
+        return space in self._closed and all(tag.startswith(space) for tag in tags)
 
 
 @cache
@@ -148,7 +163,21 @@ class _Reader:
                     waiting.append((name, child, owner))
         names = frozenset(self._top).union(*inner.values())
         frozen = {tag: frozenset(children) for tag, children in inner.items()}
-        return Declarations(tuple(sorted(self._namespaces)), frozenset(self._top), frozen, names)
+        mixed = {
+            tag.partition("}")[0]
+            for tag, children in inner.items()
+            if not all(child.startswith(tag.partition("}")[0]) for child in children)
+        }
+        return Declarations(
+            namespaces=tuple(sorted(self._namespaces)),
+            top=frozenset(self._top),
+            inner=frozen,
+            names=names,
+            spaces=frozenset(self._namespaces),
+            closed=frozenset(
+                f"{{{space}}}" for space in self._namespaces if f"{{{space}" not in mixed
+            ),
+        )
 
     def _type_of(self, element: etree._Element, space: str) -> tuple[etree._Element, str] | None:
         """The complex type of an element declaration and the namespace it belongs to."""
