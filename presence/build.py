@@ -18,6 +18,7 @@ from presence.accounts import Accounts
 from presence.addresses import split_port
 from presence.certificate import GeneratedCertificate, ensure_certificate
 from presence.composition import UnionComposition
+from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
 from presence.policy import OperatorWatcherPolicy
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
 AGENT = "txpresence"
 """Value of Server and User-Agent."""
 
-ACCOUNTS = "accounts.db"
-"""File of the Digest accounts in the state directory."""
-
 
 @attrs.define(eq=False)
 class Node:
@@ -71,7 +69,7 @@ class Node:
     guard: LatencyGuard
     records: RecordCache
     ua: UserAgent
-    presence: PresenceServer
+    events: EventServer
     registrar: Registrar
     tls: dict[Listen, TlsSettings]
     generated: GeneratedCertificate | None
@@ -85,7 +83,7 @@ def build_node(config: Config, reactor: Any) -> Node:
     """
     wheel = TimerWheel(reactor)
     domains = Domains(config.domains, config.domain_aliases)
-    accounts = Accounts(config.state_path / ACCOUNTS, reactor)
+    accounts = Accounts(config.accounts_path, reactor)
     identities = _identities(config, domains, accounts)
     store = _store(config, reactor)
     guard = _guard(config, reactor, store)
@@ -101,18 +99,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         admission=guard if config.overload.enabled else None,
     )
     ua.network = config.trust.network_name
-    presence = PresenceServer(
-        ua,
-        store,
-        domains,
-        UnionComposition(),
-        _watcher_policy(config),
-        _publication_limits(config, reactor.seconds),
-        _rates(config),
-        _notifier_policy(config),
-        time.time,
-    )
-    _set_package(config, presence, domains)
+    events = _events(config, ua, store, domains, reactor)
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
@@ -127,7 +114,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         guard,
         records,
         ua,
-        presence,
+        events,
         registrar,
         tls,
         generated,
@@ -140,12 +127,13 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
 
     :param clock: monotonic seconds.
     """
-    presence = node.presence
-    _set_package(config, presence, node.domains)
-    presence.package.watchers = _watcher_policy(config)
-    presence.compositor.policy = _publication_limits(config, clock)
-    presence.notifier.set_policy(_notifier_policy(config), _rates(config))
-    presence.reauthorize()
+    events = node.events
+    if isinstance(events, PresenceServer):
+        _set_package(config, events, node.domains)
+        events.package.watchers = _watcher_policy(config)
+    events.compositor.policy = _publication_limits(config, clock)
+    events.notifier.set_policy(_notifier_policy(config), _rates(config))
+    events.reauthorize()
 
 
 def reload_certificates(config: Config, node: Node) -> None:
@@ -192,6 +180,22 @@ def tls_settings(
             minimum_version=config.tls.minimum_version,
         )
     return found, generated
+
+
+def _events(
+    config: Config, ua: UserAgent, store: IPresenceStore, domains: Domains, reactor: Any
+) -> EventServer:
+    """What serves PUBLISH and SUBSCRIBE, with the presence package where that is a role."""
+    limits = _publication_limits(config, reactor.seconds)
+    rates, policy = _rates(config), _notifier_policy(config)
+    if "presence-server" not in config.roles:
+        return EventServer(ua, store, limits, rates, policy, time.time)
+    watchers = _watcher_policy(config)
+    presence = PresenceServer(
+        ua, store, domains, UnionComposition(), watchers, limits, rates, policy, time.time
+    )
+    _set_package(config, presence, domains)
+    return presence
 
 
 def _identities(config: Config, domains: Domains, accounts: Accounts) -> IdentityPolicy:

@@ -205,7 +205,7 @@ def _transactions(node: Node) -> Iterator[Family]:
 
 
 def _state(node: Node) -> Iterator[Family]:
-    notifier, compositor = node.presence.notifier, node.presence.compositor
+    notifier, compositor = node.events.notifier, node.events.compositor
     pending = notifier.pending
     yield gauge(
         "presence_subscriptions",

@@ -94,7 +94,7 @@ class PresenceService(Service):
         schemas.presence()  # compiled now, not in the first PUBLISH
         _settle_memory()
         node.guard.start()
-        node.presence.resume()
+        node.events.resume()
         self._running = True
         self._life = ""
         self._old_hangup = signal.getsignal(signal.SIGHUP)
@@ -108,15 +108,14 @@ class PresenceService(Service):
     async def _recover(self, node: Node) -> None:
         """Take everything back from the store."""
         began = time.monotonic()
-        if "presence-server" in self._config.roles:
-            await node.presence.recover()
+        await node.events.recover()
         if "registrar" in self._config.roles:
             await node.registrar.recover()
         self._log.info(
             "recovered {publications} publications and {subscriptions} subscriptions from {path}"
             " in {seconds:.1f} s; {bindings} registered contacts, {accounts} accounts",
-            publications=node.presence.compositor.count,
-            subscriptions=len(node.presence.notifier),
+            publications=node.events.compositor.count,
+            subscriptions=len(node.events.notifier),
             path=str(self._config.state_path),
             seconds=time.monotonic() - began,
             bindings=node.registrar.count,
@@ -169,7 +168,7 @@ class PresenceService(Service):
         self._running = False
         node.ua.draining = True
         node.guard.stop()
-        node.presence.stop()
+        node.events.stop()
         # The answers that wait for the store leave while it commits what is queued.
         await node.store.stop()
         node.registrar.stop()

@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     from presence.config import ConfigError, load
 
     try:
-        path = load(options.config, options.state_dir).state_path / "accounts.db"
+        path = load(options.config, options.state_dir).accounts_path
         if options.action in (_passwd, _remove, _list) and not path.exists():
             raise CommandError(f"{path.parent}: there are no accounts yet", REFUSED)
         with AccountStore(path) as store:

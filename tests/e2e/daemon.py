@@ -50,9 +50,10 @@ _PRIVATE = re.compile(
 )
 
 
-def tables(**changed: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of a configuration for quick tests; ``changed`` adds keys to them."""
-    made: dict[str, dict[str, Any]] = {
+def tables(**changed: Any) -> dict[str, Any]:
+    """A configuration for quick tests; ``changed`` sets keys, and adds keys to tables."""
+    made: dict[str, Any] = {
+        "roles": ["presence-server", "registrar"],
         "publication": {"min_expires": 1},
         "subscription": {"min_expires": 1, "notify_interval": 0.0},
         "registrar": {"min_expires": 1},
@@ -60,18 +61,28 @@ def tables(**changed: Mapping[str, Any]) -> dict[str, Any]:
         "domain_aliases": {wire.HOST: DOMAIN},
     }
     for name, keys in changed.items():
-        made[name] = {**made.get(name, {}), **keys}
+        made[name] = {**made.get(name, {}), **keys} if isinstance(keys, Mapping) else keys
     return made
 
 
 def write_config(
     path: Path, points: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> None:
-    """Write a configuration file."""
+    """Write a configuration file.
+
+    :param settings: tables, and keys that belong to none.
+    """
     lines = [f"domains = {toml([DOMAIN])}"]
+    lines += [
+        f"{key} = {toml(value)}"
+        for key, value in settings.items()
+        if not isinstance(value, Mapping)
+    ]
     for point in points.values():
         lines += ["[[listen]]", *(f"{key} = {toml(value)}" for key, value in point.items())]
     for name, keys in settings.items():
+        if not isinstance(keys, Mapping):
+            continue
         lines.append(f"[{name}]")
         lines += [f"{dotted((key,))} = {toml(value)}" for key, value in keys.items()]
     path.write_text("\n".join(lines) + "\n")

@@ -113,7 +113,7 @@ def parts(node: Node, **changes: Any) -> Parts:
         "guard": guard,
         "records": RecordCache(None, node.clock),  # type: ignore[arg-type]
         "ua": node.ua,
-        "presence": node.presence,
+        "events": node.presence,
         "registrar": Registrar(node.store, node.domains, node.clock, node.wheel, node.wall),
         "tls": {},
         "generated": None,
