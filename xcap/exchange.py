@@ -1,0 +1,403 @@
+"""HTTP requests to one server over a pool of persistent connections (AGP-75, AGP-77, AGP-78).
+
+This is not made with treq or ``twisted.web.client``, because a proxy needs what they hide:
+the request target as it is (AGP-54), the fields that a Connection field of the answer lists
+(AGP-65), and whether any octet was written (AGP-79).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Literal, cast
+
+import attrs
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from OpenSSL import SSL
+from twisted.internet import error
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError, succeed
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+
+from xcap.records import HttpResponse
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import (
+        IAddress,
+        IDelayedCall,
+        IReactorTime,
+        IStreamClientEndpoint,
+        ITCPTransport,
+    )
+    from twisted.python.failure import Failure
+
+    from xcap.records import Head
+
+FailureKind = Literal["refused", "unreachable", "busy", "reset", "tls", "invalid", "large", "late"]
+
+_HEAD_LIMIT = 65_536
+_NO_LINE = re.compile(r"[\r\n\0]")
+_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
+
+
+class UpstreamFailure(Exception):
+    """There is no answer that could be passed on.
+
+    :ivar kind: ``refused`` connection, server not ``unreachable`` by address or name, all
+        connections ``busy``, connection ``reset``, failure of ``tls``, ``invalid`` answer,
+        answer too ``large``, or too ``late``.
+    :ivar sent: whether the server may have seen something of the request.
+    """
+
+    def __init__(self, kind: FailureKind, sent: bool) -> None:
+        super().__init__(kind, sent)
+        self.kind = kind
+        self.sent = sent
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ExchangeSettings:
+    """Bounds of the requests to one server; times in seconds.
+
+    :ivar connections: most connections.
+    :ivar waiting: requests that may wait for one of them ...
+    :ivar patience: ... and how long.
+    :ivar idle: how long an unused connection is kept.
+    :ivar first_byte: from sending the request to the first octet of the answer.
+    :ivar whole: from sending the request to the end of the answer.
+    :ivar body: most octets in the body of an answer.
+    """
+
+    connections: int = 64
+    waiting: int = 256
+    patience: float = 2.0
+    idle: float = 60.0
+    first_byte: float = 10.0
+    whole: float = 30.0
+    body: int = 8 << 20
+
+
+def request_octets(head: Head, body: bytes) -> bytes:
+    """A request as it goes on the wire, its target octet for octet as in ``head`` (AGP-54).
+
+    Content-Length is written anew; the other fields stay as they are.
+
+    :raises ValueError: a line would not be one line: a bug.
+    """
+    lines = [f"{head.method} {head.target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in head.headers.fields if name != "content-length"]
+    if body or head.method in _WITH_BODY:
+        lines.append(f"content-length: {len(body)}")
+    for line in lines:
+        if _NO_LINE.search(line):
+            raise ValueError("a header field must not hold a line end")
+    lines += ["", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+class Connection(Protocol):
+    """A connection that takes one request after the other.
+
+    :ivar usable: another request may be sent.
+    """
+
+    transport: ITCPTransport
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._clock = pool.clock
+        self._settings = pool.settings
+        self.usable = True
+        self._lost = False
+        self._result: Deferred[HttpResponse] | None = None
+        self._timer: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """The connection stands; it does not wait for more to send."""
+        self.transport.setTcpNoDelay(True)
+        self._pool.made(self)
+
+    def request(self, octets: bytes, head_only: bool) -> Deferred[HttpResponse]:
+        """Send a request; its Deferred fails with :class:`UpstreamFailure`.
+
+        Cancelling it closes the connection.
+
+        :param head_only: the answer has no body, since the request is HEAD.
+        """
+        self._head_only = head_only
+        self._parser = HttpResponseParser(self)
+        self._fields: list[tuple[str, str]] = []
+        self._body: list[bytes] = []
+        self._received = 0
+        self._size = 0
+        self._in_body = self._complete = self._extra = self._keep = False
+        self._problem: FailureKind | None = None
+        result: Deferred[HttpResponse] = Deferred(self._cancelled)
+        self._result = result
+        self._began = self._clock.seconds()
+        self._timer = self._clock.callLater(self._settings.first_byte, self._fail, "late")
+        self.transport.write(octets)
+        return result
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take octets of the answer."""
+        if self._result is None:
+            self.close()  # nobody has asked
+            return
+        if not self._received and self._timer is not None:
+            left = self._began + self._settings.whole - self._clock.seconds()
+            self._timer.reset(max(0.0, left))
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            if self._complete:
+                self._extra = True
+            else:
+                self._problem = self._problem or "invalid"
+        if self._problem is None and not self._in_body and self._received > _HEAD_LIMIT:
+            self._problem = "invalid"
+        if self._problem is not None:
+            self._fail(self._problem)
+        elif self._complete:
+            self._succeed()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone.
+
+        An answer that ends with the connection and has no length may have been cut short, so
+        it counts as reset.
+        """
+        self.usable = False
+        self._lost = True
+        self._pool.lost(self)
+        if self._result is not None:
+            self._fail("tls" if isinstance(reason.value, SSL.Error) else "reset")
+
+    # -- llhttp calls these -------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """An answer begins, or an interim answer, or something that was not asked for."""
+        self._extra = self._extra or self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field; those of a trailer section are not wanted."""
+        if not self._in_body:
+            text = value.decode("latin-1").strip(" \t")
+            if _NO_LINE.search(text):
+                self._problem = "invalid"
+            self._fields.append((name.decode("latin-1"), text))
+
+    def on_headers_complete(self) -> None:
+        """The header block has ended."""
+        status = self._parser.get_status_code()
+        if status < 200 or self._complete:
+            return
+        self._in_body = True
+        self._status = status
+        self._keep = self._parser.should_keep_alive()
+        if not 200 <= status <= 599 or self._parser.get_http_version() not in ("1.1", "1.0"):
+            self._problem = "invalid"
+        self._complete = self._head_only
+
+    def on_body(self, body: bytes) -> None:
+        """Octets of the body, without transfer coding."""
+        if self._complete:
+            self._extra = True
+            return
+        self._body.append(body)
+        self._size += len(body)
+        if self._size > self._settings.body:
+            self._problem = "large"
+
+    def on_message_complete(self) -> None:
+        """The answer is complete; an interim one is forgotten."""
+        if self._in_body:
+            self._complete = True
+        else:
+            self._fields.clear()
+
+    # -- outcomes -----------------------------------------------------------------------
+
+    def _succeed(self) -> None:
+        result = self._finish()
+        self.usable = self._keep and not self._extra
+        if not self.usable:
+            self.close()
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        result.callback(HttpResponse(self._status, tuple(self._fields), body))
+
+    def _fail(self, kind: FailureKind) -> None:
+        result = self._finish()
+        self.close()
+        result.errback(UpstreamFailure(kind, True))
+
+    def _cancelled(self, result: Deferred[HttpResponse]) -> None:
+        self._finish()
+        self.close()
+
+    def _finish(self) -> Deferred[HttpResponse]:
+        result = cast("Deferred[HttpResponse]", self._result)
+        self._result = None
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        return result
+
+    def close(self) -> None:
+        """Close at once; a request that waits for its answer fails."""
+        self.usable = False
+        if not self._lost:
+            self.transport.abortConnection()
+
+
+class _Connecting(Factory):
+    noisy = False
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return Connection(self._pool)
+
+
+class ConnectionPool:
+    """Connections to one server (AGP-78); no pipelining.
+
+    :param clock: for the timers.
+    :param endpoint: connects, within its own time-out.
+
+    :ivar opened: connections made.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        settings: ExchangeSettings | None = None,
+    ) -> None:
+        self.clock = clock
+        self._endpoint = endpoint
+        self.settings = ExchangeSettings() if settings is None else settings
+        self._slots = DeferredSemaphore(self.settings.connections)
+        self._open: set[Connection] = set()
+        # (connection, since when it is unused), the newest at the right
+        self._idle: deque[tuple[Connection, float]] = deque()
+        self._sweep: IDelayedCall | None = None
+        self._closed: Deferred[None] | None = None
+        self._stopped = False
+        self.opened = 0
+
+    @property
+    def busy(self) -> int:
+        """Requests under way."""
+        return self._slots.limit - self._slots.tokens
+
+    @property
+    def idle(self) -> int:
+        """Connections without a request."""
+        return len(self._idle)
+
+    async def exchange(self, octets: bytes, *, head_only: bool = False) -> HttpResponse:
+        """Send a request and wait for its answer.
+
+        :raises UpstreamFailure: there is none.
+        """
+        if self._stopped:
+            raise UpstreamFailure("busy", False)
+        await self._slot()
+        try:
+            connection = self._take()
+            if connection is None:
+                connection = await self._connect()
+            response = await connection.request(octets, head_only)
+            self._put(connection)
+            return response
+        finally:
+            self._slots.release()
+
+    def drop_idle(self) -> None:
+        """Close the unused connections, so that the next request gets a fresh one."""
+        while self._idle:
+            self._idle.pop()[0].close()
+        self._rest()
+
+    def stop(self) -> Deferred[None]:
+        """Close all connections; fires when they are closed."""
+        self._stopped = True
+        self.drop_idle()
+        if not self._open:
+            return succeed(None)
+        self._closed = Deferred()
+        for connection in list(self._open):
+            connection.close()
+        return self._closed
+
+    def made(self, connection: Connection) -> None:
+        """A connection stands."""
+        self._open.add(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._open.discard(connection)
+        for entry in self._idle:
+            if entry[0] is connection:
+                self._idle.remove(entry)
+                break
+        self._rest()
+        if self._closed is not None and not self._open:
+            closed, self._closed = self._closed, None
+            closed.callback(None)
+
+    async def _slot(self) -> None:
+        if not self._slots.tokens and len(self._slots.waiting) >= self.settings.waiting:
+            raise UpstreamFailure("busy", False)
+        waiting = self._slots.acquire()
+        if not waiting.called:
+            waiting.addTimeout(self.settings.patience, self.clock)
+        try:
+            await waiting
+        except TimeoutError:
+            raise UpstreamFailure("busy", False) from None
+
+    def _take(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()[0]
+            if connection.usable:
+                self._rest()
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        try:
+            # the time-out of TCP, of name look-up and whatever else the system has to say
+            connection = await self._endpoint.connect(_Connecting(self))
+        except (error.ConnectionRefusedError, ConnectionRefusedError):
+            raise UpstreamFailure("refused", False) from None
+        except (error.TimeoutError, error.ConnectingCancelledError):
+            raise UpstreamFailure("late", False) from None
+        except (error.ConnectError, error.DNSLookupError, OSError):
+            raise UpstreamFailure("unreachable", False) from None
+        self.opened += 1
+        return cast(Connection, connection)
+
+    def _put(self, connection: Connection) -> None:
+        if connection.usable and not self._stopped:
+            self._idle.append((connection, self.clock.seconds()))
+            if self._sweep is None:
+                self._sweep = self.clock.callLater(self.settings.idle, self._expire)
+        elif connection.usable:
+            connection.close()
+
+    def _expire(self) -> None:
+        self._sweep = None
+        limit = self.clock.seconds() - self.settings.idle
+        while self._idle and self._idle[0][1] <= limit:
+            self._idle.popleft()[0].close()
+        if self._idle:
+            self._sweep = self.clock.callLater(self._idle[0][1] - limit, self._expire)
+
+    def _rest(self) -> None:
+        """No timer without idle connections."""
+        if not self._idle and self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
