@@ -88,6 +88,10 @@ def read_operations(container: etree._Element | bytes, bounds: Bounds) -> Iterat
             if child.local in _OPERATIONS:
                 yield child
         return
+    declared = [len(uri) + len(prefix or "") for prefix, uri in container.nsmap.items()]
+    if len(declared) > bounds.namespaces or sum(declared) > bounds.declared:
+        # every operation would be given all of them
+        raise PatchError("invalid-diff-format", "too many namespace declarations")
     namespace = etree.QName(container).namespace
     for node in container.iterchildren("*"):
         name = etree.QName(node)

@@ -210,7 +210,7 @@ class PatchedDocument:
             nodes = [node for node in nodes if not isinstance(node, Text)]
         adoption = Adoption(parent)
         copies = [adoption.copy(node) for node in nodes]
-        self._check_depth(parent, copies)
+        self._check_place(parent, copies)
         for node in copies:
             node.parent = parent
         parent.children[index:index] = copies
@@ -222,6 +222,7 @@ class PatchedDocument:
             raise Failure("invalid-attribute-value", "xmlns is no attribute")
         if name in element.attributes:
             raise Failure("invalid-patch-directive", "the attribute exists already")
+        self._check_place(element, [])
         prefix = attribute_prefix(prefix, split(name)[0], element)
         element.attributes[name] = Attribute(prefix, name, value)
 
@@ -230,7 +231,10 @@ class PatchedDocument:
         _check_namespace(prefix, uri)
         if prefix in element.declarations:
             raise Failure("invalid-patch-directive", "the prefix is declared there already")
-        if element.scope().get(prefix, uri) != uri and users(element, prefix):
+        scope = element.scope()
+        if len(scope) >= self._bounds.namespaces:
+            raise Failure("invalid-patch-directive", "too many namespace declarations")
+        if scope.get(prefix, uri) != uri and self._users(element, prefix):
             raise Failure("invalid-namespace-prefix", "the prefix is used with another namespace")
         element.declarations[prefix] = uri
 
@@ -246,6 +250,7 @@ class PatchedDocument:
             uri = only_text(operation, "invalid-node-types")
             _check_namespace(node.prefix, uri)
             _check_declares(node)
+            self._users(node.element, node.prefix)
             try:
                 rename(node.element, node.prefix, uri)
             except ValueError as error:
@@ -262,7 +267,7 @@ class PatchedDocument:
             raise Failure("invalid-node-types", "one node of the same kind is needed")
         parent = self._parent(node)
         copy = Adoption(parent).copy(content[0])
-        self._check_depth(parent, [copy])
+        self._check_place(parent, [copy])
         copy.parent = parent
         parent.children[parent.children.index(node)] = copy
 
@@ -281,7 +286,7 @@ class PatchedDocument:
             return
         if isinstance(node, NamespaceNode):
             _check_declares(node)
-            if users(node.element, node.prefix):
+            if self._users(node.element, node.prefix):
                 raise Failure("invalid-namespace-prefix", "the prefix is used")
             del node.element.declarations[node.prefix]
             return
@@ -327,6 +332,15 @@ class PatchedDocument:
             raise Failure("invalid-node-types", "not an element")
         return node
 
+    def _users(self, element: Element, prefix: str) -> list[Element]:
+        """What uses a prefix; looking for that costs."""
+        stack = [element]
+        while stack:
+            at = stack.pop()
+            self._budget.spend(1 + len(at.attributes))
+            stack.extend(at.elements())
+        return users(element, prefix)
+
     def _parent(self, node: Node) -> Parent:
         """The parent of a located node; looking among its children costs."""
         parent = node.parent if node.parent is not None else self.document
@@ -351,12 +365,13 @@ class PatchedDocument:
                 merged.append(child)
         parent.children[:] = merged
 
-    def _check_depth(self, parent: Parent, nodes: list[Node]) -> None:
+    def _check_place(self, parent: Parent, nodes: list[Node]) -> None:
         """Refuse what would nest too deeply."""
         depth = 0
         at: Parent | None = parent
         while isinstance(at, Element):
             depth += 1
+            self._budget.spend(len(at.declarations))
             at = at.parent
         level = [node for node in nodes if isinstance(node, Element)]
         while level:

@@ -49,11 +49,15 @@ class Bounds:
     :ivar size: octets.
     :ivar depth: nested elements; also bounds the recursion of all that walks a tree.
     :ivar nodes: elements, attributes, declarations, comments, instructions and texts.
+    :ivar namespaces: declarations around any place.
+    :ivar declared: characters of these.
     """
 
     size: int = 4 << 20
     depth: int = 128
     nodes: int = 500_000
+    namespaces: int = 256
+    declared: int = 16384
 
 
 BOUNDS = Bounds()
@@ -202,6 +206,7 @@ class _Builder:
         self._depth = 0
         self._nodes = 0
         self._declarations: dict[str, str] = {}
+        self._open: list[int] = []  # characters of the declarations of open elements
         parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.buffer_text = True
         parser.ordered_attributes = True
@@ -248,6 +253,9 @@ class _Builder:
         prefix, namespace, local = _name(name)
         element = Element(prefix, namespace, local)
         element.declarations, self._declarations = self._declarations, {}
+        self._open.extend(len(uri) + len(prefix) for prefix, uri in element.declarations.items())
+        if len(self._open) > self._bounds.namespaces or sum(self._open) > self._bounds.declared:
+            raise TreeError("limit", "too many namespace declarations")
         for index in range(0, len(attributes), 2):
             prefix, namespace, local = _name(attributes[index])
             key = clark(namespace, local)
@@ -259,6 +267,7 @@ class _Builder:
         self._depth -= 1
         at = self._at
         if isinstance(at, Element) and at.parent is not None:
+            del self._open[len(self._open) - len(at.declarations) :]
             self._at = at.parent
 
     def _text(self, data: str) -> None:

@@ -361,14 +361,17 @@ def every_element(document: Document, budget: Budget) -> list[Element]:
 
 def _select(context: Parent, step: Step, budget: Budget) -> list[Located]:
     """What a step finds from one context node."""
+    budget.spend()
     if step.kind == "attribute":
         known = isinstance(context, Element) and step.name in context.attributes
         return [AttributeNode(context, step.name or "")] if known else []  # type: ignore[arg-type]
     if step.kind == "namespace":
-        if isinstance(context, Element) and step.name in context.scope():
-            return [NamespaceNode(context, step.name or "")]
+        scope = context.scope() if isinstance(context, Element) else {}
+        budget.spend(len(scope))
+        if isinstance(context, Element) and step.name in scope:
+            return [NamespaceNode(context, step.name)]
         return []
-    budget.spend(1 + len(context.children))
+    budget.spend(len(context.children))
     nodes = list(filter(_test(step), context.children))
     for predicate in step.predicates:
         if predicate.kind == "position":
