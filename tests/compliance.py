@@ -6,7 +6,7 @@
     python tests/compliance.py --check    # write nothing; exit status 1 when anything is wrong
 
 ``docs/requirements.toml`` lists the requirements.  They are cited by number in docstrings and
-comments of ``pysip``, ``presence`` and ``tests``: ``TXN-05``, ``TXN-05 to TXN-07`` or
+comments of ``pysip``, ``xcap``, ``presence`` and ``tests``: ``TXN-05``, ``TXN-05 to TXN-07`` or
 ``TXN-05..TXN-07``.  A test proves a requirement that it names itself: what the docstring of a
 module says covers too much to prove anything.
 """
@@ -30,7 +30,7 @@ import attrs
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REQUIREMENTS = "docs/requirements.toml"
 PAGE = "docs/compliance.md"
-CODE = ("pysip", "presence", "twisted/plugins")
+CODE = ("pysip", "xcap", "presence", "twisted/plugins")
 TESTS = "tests"
 STRENGTHS = ("must", "should", "may")
 SHOWN = 5
@@ -39,10 +39,10 @@ SHOWN = 5
 OWN = frozenset({"compliance.py", "test_compliance.py"})
 """Their numbers are examples."""
 TEST_FILE = re.compile(r"^tests/.*/test_\w+\.py$")
-NOT_REQUIREMENTS = frozenset({"UTF"})
-NUMBER = re.compile(r"\b([A-Z][A-Z0-9]{1,5}-[A-Z]?)(\d\d)\b")
+NOT_REQUIREMENTS = frozenset({"AES", "SHA", "UTF"})
+NUMBER = re.compile(r"\b([A-Z][A-Z0-9]{1,5}-[A-Z]?)(\d\d\d?)\b")
 RANGE = re.compile(
-    r"\b([A-Z][A-Z0-9]{1,5}-[A-Z]?)(\d\d)(?:\s+to\s+|\s*\.\.\s*|\s*–\s*)(?:\1)(\d\d)\b"  # noqa: RUF001
+    r"\b([A-Z][A-Z0-9]{1,5}-[A-Z]?)(\d\d\d?)(?:\s+to\s+|\s*\.\.\s*|\s*–\s*)(?:\1)(\d\d\d?)\b"  # noqa: RUF001
 )
 
 
@@ -305,7 +305,7 @@ def unknown(requirements: Requirements, cited: Iterable[Citation]) -> list[str]:
     return [
         f"{citation.number} in {citation.place}"
         for citation in cited
-        if not requirements.known(citation.number)
+        if citation.single and not requirements.known(citation.number)
     ]
 
 
