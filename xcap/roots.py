@@ -22,12 +22,14 @@ class Root:
 
     :ivar uri: absolute URI ending in ``/``.
     :ivar realm: Digest realm; the host when not given.
+    :ivar aliases: further hosts by which it is known, without port.
     :ivar authority: host, with a port that is not the default, in lower case.
     :ivar prefix: path, beginning and ending in ``/``.
     """
 
     uri: str
     realm: str = ""
+    aliases: tuple[str, ...] = ()
     authority: str = attrs.field(init=False)
     prefix: str = attrs.field(init=False)
 
@@ -43,6 +45,15 @@ class Root:
             object.__setattr__(self, "realm", parts.hostname)
 
 
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """Its authority, and the same with each of its aliases as host."""
+        colon = self.authority.find(":", self.authority.rfind("]") + 1)
+        port = self.authority[colon:] if colon >= 0 else ""
+        hosts = (f"[{alias}]" if ":" in alias else alias.lower() for alias in self.aliases)
+        return (self.authority, *(host + port for host in hosts))
+
+
 class Roots:
     """Finds the root of a request.
 
@@ -53,7 +64,8 @@ class Roots:
     def __init__(self, roots: Iterable[Root]) -> None:
         self._by_authority: dict[str, list[Root]] = {}
         for root in roots:
-            self._by_authority.setdefault(root.authority, []).append(root)
+            for authority in root.authorities:
+                self._by_authority.setdefault(authority, []).append(root)
         if not self._by_authority:
             raise ValueError("there must be a root")
         for listed in self._by_authority.values():
