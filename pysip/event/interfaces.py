@@ -179,6 +179,9 @@ class ISubscription(Interface):
     )
     lasting: bool = Attribute("False for a fetch, which gets one NOTIFY and is gone.")
 
+    def reset_head() -> None:
+        """Build the head of the next NOTIFY anew: ``event_params`` have changed."""
+
 
 class IPublicationPackage(Interface):
     """An event package that accepts PUBLISH (RFC 3903 section 6)."""
