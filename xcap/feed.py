@@ -1,0 +1,398 @@
+"""Leads the changes of the document store to the subscriptions that they concern.
+
+One feed serves every event package that tells of documents.  It knows which subscription
+selects what, reads from the store what a first notification needs, finds out after a restart
+what has changed meanwhile, and lets the notifier send when there is something to tell.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, cast
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.logger import Logger
+
+from xcap.changedoc import NAMESPACE
+from xcap.changes import parse_stored
+from xcap.diff import diff
+from xcap.errors import StoreUnavailable
+from xcap.selection import listed, prefixes
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Mapping
+    from typing import Any
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from pysip.event.interfaces import ISubscription
+    from pysip.event.notifier import Notifier
+    from pysip.event.subscription import Subscription
+    from xcap.changes import Report, View
+    from xcap.document import XmlDocument
+    from xcap.interfaces import IApplicationUsage, IDocumentStore
+    from xcap.records import Change, DocumentKey
+    from xcap.selection import Prefix, Terms
+
+DOCUMENTS = 5000
+"""Documents that one subscription may select."""
+_PATCHABLE = 1 << 18
+"""Octets of the documents that are compared for a patch; greater ones take too long."""
+_RETRY_SECONDS = 5.0
+_BATCH = 50
+_PARSED = 8
+_PATCHES = 100
+_MISSED = 1_000_000
+"""Changes that are read after a restart, at most."""
+
+
+class Watch:
+    """A subscription's side of the feed: lives in ``ISubscription.data``.
+
+    :ivar terms: what is asked for.
+    :ivar view: what its subscriber knows.
+    :ivar sent: the report in the NOTIFY last made.
+    :ivar owed: a notification was asked for before it could be given.
+    :ivar ended: nothing can be put off any more.
+    :ivar entered: changes are led to it.
+    :ivar reading: what it needs is being read.
+    :ivar buffer: changes that came before the state is there, those of a document as one; None
+        when it is.
+    """
+
+    __slots__ = ("buffer", "ended", "entered", "owed", "reading", "sent", "terms", "view")
+
+    def __init__(self, terms: Terms, view: View) -> None:
+        self.terms = terms
+        self.view = view
+        self.sent: Report | None = None
+        self.owed = False
+        self.ended = False
+        self.entered = False
+        self.reading = False
+        self.buffer: dict[DocumentKey, Change] | None = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a report can be made."""
+        return self.buffer is None and not self.view.missing
+
+    def take(self, change: Change) -> bool:
+        """Take over a change, now or later; true when it was now."""
+        if self.buffer is None:
+            self.view.apply(change)
+            return True
+        held = self.buffer.get(change.key)
+        if held is not None:
+            # Without the old octets there is no patch over several changes (XEVT-11).
+            change = attrs.evolve(change, before=held.before, old=b"")
+        self.buffer[change.key] = change
+        return False
+
+    def open(self, after: int = -1) -> None:
+        """The state is there: take over the changes since.
+
+        :param after: position of the last one that is in it.
+        """
+        buffer, self.buffer = self.buffer or {}, None
+        for change in buffer.values():
+            if change.position > after:
+                self.view.apply(change)
+
+
+class ChangeFeed:
+    """The changes of one document store, for all subscriptions of one notifier.
+
+    :param notifier: sends the NOTIFYs.
+    :param store: started before the first subscription is made or recovered.
+    :param clock: delayed calls.
+    :param usages: application usages by AUID.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        notifier: Notifier,
+        store: IDocumentStore,
+        clock: IReactorTime,
+        usages: Mapping[str, IApplicationUsage],
+    ) -> None:
+        self.usages = usages
+        self._notifier = notifier
+        self._store = store
+        self._clock = clock
+        self._position: int | None = None
+        self._watches: dict[ISubscription, list[Watch]] = {}
+        self._by_key: dict[DocumentKey, dict[Watch, ISubscription]] = {}
+        self._by_prefix: dict[Prefix, dict[Watch, ISubscription]] = {}
+        self._touched: dict[ISubscription, None] = {}
+        self._flushing = False
+        self._behind: dict[Watch, tuple[ISubscription, int]] = {}
+        self._catching_up = False
+        self._reads = DeferredSemaphore(32)
+        self._parsed: OrderedDict[tuple[DocumentKey, bytes], XmlDocument | None] = OrderedDict()
+        self._patches: OrderedDict[tuple[str, str], bytes | None] = OrderedDict()
+        self._stopped = False
+        store.watch(self._changed)
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    @property
+    def position(self) -> int:
+        """Of the last change that subscriptions were told of."""
+        return self._store.position if self._position is None else self._position
+
+    def stop(self) -> None:
+        """Read and tell nothing more."""
+        self._stopped = True
+
+    # -- subscriptions ------------------------------------------------------------------
+
+    def enter(self, subscription: ISubscription, watch: Watch) -> None:
+        """Lead changes to a subscription from now on."""
+        watch.entered = True
+        self._watches.setdefault(subscription, []).append(watch)
+        for key in watch.view.keys:
+            self._by_key.setdefault(key, {})[watch] = subscription
+        for prefix in watch.view.selections.collections:
+            self._by_prefix.setdefault(prefix, {})[watch] = subscription
+
+    def leave(self, subscription: ISubscription, but: Watch | None = None) -> None:
+        """Lead no more changes to a subscription.
+
+        :param but: goes on, the others were replaced by it.
+        """
+        kept: list[Watch] = []
+        for watch in self._watches.pop(subscription, ()):
+            if watch is but:
+                kept.append(watch)
+                continue
+            watch.entered = False
+            self._behind.pop(watch, None)
+            for key in watch.view.keys:
+                _remove(self._by_key, key, watch)
+            for prefix in watch.view.selections.collections:
+                _remove(self._by_prefix, prefix, watch)
+        if kept:
+            self._watches[subscription] = kept
+
+    def read(self, subscription: ISubscription, watch: Watch) -> None:
+        """Read what a watch needs; what is owed is sent then."""
+        if not watch.reading and not self._stopped:
+            watch.reading = True
+            self._run(self._read(subscription, watch))
+
+    def recover(self, subscription: ISubscription, watch: Watch, position: int) -> None:
+        """A subscription of an earlier process goes on behind ``position``."""
+        if not 0 <= position <= self.position:
+            self.read(subscription, watch)  # nothing is known: it is told everything
+            return
+        watch.view.resume()
+        if position == self.position:
+            watch.open()
+            return
+        watch.reading = True
+        self._behind[watch] = subscription, position
+        if not self._catching_up:
+            self._catching_up = True
+            self._clock.callLater(0, lambda: self._run(self._catch_up()))
+
+    def recheck(self) -> None:
+        """Permissions may have changed without a change of the documents they are about."""
+        for subscription, watches in self._watches.items():
+            for watch in watches:
+                if watch.buffer is None:
+                    watch.buffer = {}
+                watch.owed = True
+                self.read(subscription, watch)
+
+    def parse(self, key: DocumentKey, octets: bytes) -> XmlDocument | None:
+        """A stored document; the last ones are kept for other subscriptions."""
+        wanted = key, octets
+        if wanted not in self._parsed:
+            self._parsed[wanted] = parse_stored(octets)
+            if len(self._parsed) > _PARSED:
+                self._parsed.popitem(last=False)
+        return self._parsed[wanted]
+
+    def patch(self, first: Change, last: Change) -> bytes | None:
+        """The operations that lead over one or more changes (:data:`xcap.changes.Patch`)."""
+        old, new = first.old, last.new
+        if not old or not new:
+            return None
+        if old == new:
+            return b""
+        if max(len(old), len(new)) > _PATCHABLE:
+            return None
+        wanted = first.before, last.after
+        if wanted not in self._patches:
+            unique = self.usages[first.key.auid].unique_attributes
+            self._patches[wanted] = diff(old, new, unique, NAMESPACE)
+            if len(self._patches) > _PATCHES:
+                self._patches.popitem(last=False)
+        return self._patches[wanted]
+
+    # -- changes ------------------------------------------------------------------------
+
+    def _changed(self, change: Change) -> None:
+        """A change is durable."""
+        for watch, subscription in self._concerned(change.key):
+            if watch.take(change):
+                self._touch(subscription)
+        self._position = change.position
+
+    def _concerned(self, key: DocumentKey) -> Iterable[tuple[Watch, ISubscription]]:
+        found = dict(self._by_key.get(key, ()))
+        for prefix in prefixes(key):
+            if prefix in self._by_prefix:
+                found.update(self._by_prefix[prefix])
+        return found.items()
+
+    def _touch(self, subscription: ISubscription) -> None:
+        """Tell a subscription soon, once for all changes of this turn."""
+        self._touched[subscription] = None
+        if not self._flushing:
+            self._flushing = True
+            self._clock.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._stopped:
+            return
+        batch = list(self._touched)[:_BATCH]
+        for subscription in batch:
+            del self._touched[subscription]
+        if self._touched:
+            self._flushing = True
+            self._clock.callLater(0, self._flush)
+        for subscription in batch:
+            watch = subscription.data
+            target = cast("Subscription", subscription)
+            if isinstance(watch, Watch) and watch.owed:
+                watch.owed = False
+                self._notifier.ready(target)
+            self._notifier.touch(target)
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _run(self, job: Coroutine[Deferred[Any], Any, None]) -> None:
+        def failed(failure: Any) -> None:
+            self._log.failure("reading documents for subscriptions failed", failure)
+
+        Deferred.fromCoroutine(job).addErrback(failed)
+
+    async def _read(self, subscription: ISubscription, watch: Watch) -> None:
+        """Read for one watch, however often it takes."""
+        await self._reads.acquire()
+        try:
+            if watch.buffer is not None:
+                await self._gather(subscription, watch)
+            else:
+                await self._supply(watch)
+        except StoreUnavailable:
+            if not self._stopped:
+                self._clock.callLater(_RETRY_SECONDS, self._again, subscription, watch)
+            return
+        finally:
+            self._reads.release()
+        watch.reading = False
+        if watch.owed and not watch.ended:
+            self._touch(subscription)
+
+    def _again(self, subscription: ISubscription, watch: Watch) -> None:
+        watch.reading = False
+        if not watch.ended:
+            self.read(subscription, watch)
+
+    async def _gather(self, subscription: ISubscription, watch: Watch) -> None:
+        """Read the state of everything a watch selects."""
+        view = watch.view
+        tags: dict[DocumentKey, str] = {}
+        octets: dict[DocumentKey, bytes] = {}
+        for key in view.keys:
+            document = await self._store.fetch(key)
+            if document is not None:
+                tags[key] = document.etag
+                if key in view.parts:
+                    octets[key] = document.octets
+        for prefix in view.selections.collections:
+            entries = await self._store.listing(*listed(prefix))
+            tags.update((entry.key, entry.etag) for entry in entries)
+            if len(tags) > DOCUMENTS and subscription.lasting:
+                self._log.warn("subscription {id} selects too much", id=subscription.id)
+                self._notifier.terminate(cast("Subscription", subscription), "rejected")
+                return
+        view.load(tags, octets)
+        watch.open()
+
+    async def _supply(self, watch: Watch) -> None:
+        """Read the documents of components whose changes came without octets."""
+        for key in watch.view.missing:
+            document = await self._store.fetch(key)
+            watch.view.supply(key, document.octets if document is not None else b"")
+
+    # -- after a restart ----------------------------------------------------------------
+
+    async def _catch_up(self) -> None:
+        """Find out what recovered subscriptions have missed (one pass for all of them)."""
+        try:
+            while self._behind and not self._stopped:
+                await self._pass(dict(self._behind))
+        except StoreUnavailable:
+            self._clock.callLater(_RETRY_SECONDS, lambda: self._run(self._catch_up()))
+            return
+        self._catching_up = False
+
+    async def _pass(self, batch: dict[Watch, tuple[ISubscription, int]]) -> None:
+        after = await self._earliest(sorted({position for _, position in batch.values()}))
+        lost = {
+            watch for watch, (_, position) in batch.items() if after is None or position < after
+        }
+        count = 0
+        while after is not None:
+            changes = await self._store.changes(after)
+            if changes is None or count > _MISSED:
+                lost = set(batch)
+                break
+            if not changes:
+                break
+            count += len(changes)
+            after = changes[-1].position
+            for change in changes:
+                for watch, _ in self._concerned(change.key):
+                    if watch in batch and watch not in lost and batch[watch][1] < change.position:
+                        watch.view.apply(change)
+        for watch, (subscription, _) in batch.items():
+            if self._behind.pop(watch, None) is None:
+                continue  # it has ended meanwhile
+            watch.reading = False
+            if watch in lost:
+                watch.view.full = True
+                self.read(subscription, watch)
+            else:
+                watch.open(after or 0)
+                self._touch(subscription)
+
+    async def _earliest(self, positions: list[int]) -> int | None:
+        """The first of some positions behind which all changes are known."""
+        known, end = 0, len(positions)
+        while known < end:
+            middle = (known + end) // 2
+            if await self._store.changes(positions[middle], 1) is None:
+                known = middle + 1
+            else:
+                end = middle
+        return positions[known] if known < len(positions) else None
+
+
+def _remove(
+    index: dict[Any, dict[Watch, ISubscription]], key: DocumentKey | Prefix, watch: Watch
+) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.pop(watch, None)
+        if not members:
+            del index[key]
