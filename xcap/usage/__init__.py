@@ -1,0 +1,1 @@
+"""Application usages: what is special about each kind of document."""
