@@ -112,7 +112,7 @@ class DigestAuthenticated:
             parts = [
                 f"qop={used.qop}",
                 f'rspauth="{proof}"',
-                f"cnonce={quote(used.cnonce)}",
+                f"cnonce={_wire(quote(used.cnonce))}",
                 f"nc={used.nc}",
             ]
         following = self._next()
@@ -170,7 +170,7 @@ class HttpDigestAuthenticator:
     def challenges(self, realm: str, stale: bool = False) -> list[str]:
         """WWW-Authenticate values with one fresh nonce, one per algorithm (AGP-20 to AGP-22)."""
         head = (
-            f'Digest realm={quote(realm)}, nonce="{self._nonces.make(realm)}",'
+            f'Digest realm={_wire(quote(realm))}, nonce="{self._nonces.make(realm)}",'
             f' opaque="{_opaque(realm)}"'
         )
         tail = f'qop="{self._qop}", charset=UTF-8'
@@ -248,7 +248,7 @@ class HttpDigestAuthenticator:
         if len(values) > 1:
             raise self._malformed("More than one Authorization")
         try:
-            params = digest_params(values[0]) if values else None
+            params = digest_params(_text(values[0])) if values else None
             if params is None:
                 raise self._refusal(realm, "none")
             used = credentials_of(params)
@@ -337,6 +337,16 @@ def user_hashes(names: Sequence[tuple[str, str]]) -> Usernames:
         for algorithm in ALGORITHMS
     }
     return lambda hashed, realm, algorithm: index.get((hashed, realm, algorithm))
+
+
+def _text(value: str) -> str:
+    """A header value as UTF-8, which user names are hashed in; it comes as octets (Latin-1)."""
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _wire(text: str) -> str:
+    """The opposite of :func:`_text`."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _opaque(realm: str) -> str:
