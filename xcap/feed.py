@@ -133,7 +133,7 @@ class ChangeFeed:
         self._catching_up = False
         self._reads = DeferredSemaphore(32)
         self._parsed: OrderedDict[tuple[DocumentKey, bytes], XmlDocument | None] = OrderedDict()
-        self._patches: OrderedDict[tuple[str, str], bytes | None] = OrderedDict()
+        self._patches: OrderedDict[tuple[DocumentKey, str, str], bytes | None] = OrderedDict()
         self._stopped = False
         store.watch(self._changed)
 
@@ -227,7 +227,7 @@ class ChangeFeed:
             return b""
         if max(len(old), len(new)) > _PATCHABLE:
             return None
-        wanted = first.before, last.after
+        wanted = first.key, first.before, last.after
         if wanted not in self._patches:
             unique = self.usages[first.key.auid].unique_attributes
             self._patches[wanted] = diff(old, new, unique, NAMESPACE)
