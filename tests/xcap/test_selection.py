@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +83,7 @@ class ListTests(SynchronousTestCase):
     @given(st.binary(max_size=60))
     def test_anything(self, octets: bytes) -> None:
         """No octets raise anything else."""
-        with suppress(SelectionError):
+        with contextlib.suppress(SelectionError):
             parse_list(octets)
 
 
