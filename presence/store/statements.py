@@ -77,7 +77,10 @@ class Statements:
             ") LIMIT ?",
         )
         self._binding_delete = Rows(
-            "DELETE FROM binding WHERE (aor, contact) IN (VALUES ", "(?,?)", ")"
+            # without the SELECT every binding would be looked at
+            "DELETE FROM binding WHERE (aor, contact) IN (SELECT * FROM (VALUES ",
+            "(?,?)",
+            "))",
         )
 
     def commit(self, batch: Batch) -> None:

@@ -232,6 +232,24 @@ class DurabilityTests(SqliteCase):
         self.assertTrue(self.durable(store))
         self.assertEqual(self.in_thread(store, "SELECT count(*) FROM delivered"), (1,))
 
+    def test_removals_are_searches(self) -> None:
+        """Removing rows looks at no others, however many there are."""
+        store = self.store()
+        found = store._statements
+        assert found is not None
+        for rows, width in (
+            (found._publication_delete, 1),
+            (found._lease_delete, 1),
+            (found._subscription_delete, 1),
+            (found._delivered_delete, 1),
+            (found._binding_delete, 2),
+        ):
+            for text, values in rows.steps([0] * 3 * width):
+                for value in values:
+                    text = text.replace("?", str(value), 1)
+                plan = self.in_thread(store, f"EXPLAIN QUERY PLAN {text}")
+                self.assertRegex(plan[3], "^SEARCH ")
+
     def test_stray_refresh_is_swept(self) -> None:
         """The refresh of an unknown publication leaves no row after a restart."""
         store = self.store()
