@@ -43,6 +43,7 @@ class Writer:
         "_put_claim_tags",
         "_put_claims",
         "_put_documents",
+        "_sure",
         "_tag",
         "database",
         "position",
@@ -84,7 +85,10 @@ class Writer:
             ") LIMIT ?",
         )
         self._delete_claims = Rows(
-            "DELETE FROM claim WHERE (space, name) IN (VALUES ", "(?,?)", ")"
+            # without the SELECT every claim would be looked at
+            "DELETE FROM claim WHERE (space, name) IN (SELECT * FROM (VALUES ",
+            "(?,?)",
+            "))",
         )
         self._put_claim_tags = Rows(
             "INSERT OR REPLACE INTO claim_tag (root, space, etag) VALUES ", "(?,?,?)", ""
@@ -96,11 +100,20 @@ class Writer:
             ") LIMIT ?",
         )
         self._tag = tag
+        self.position = 0
+        self._last_id = 0
+        self._sure = False
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Read how far the numbering of changes and documents has come."""
+        execute = self.database.execute
         # never goes back, not even when the changes are gone
-        row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'change'").fetchone()
-        self.position: int = row[0] if row else 0
-        (last,) = database.execute("SELECT max(id) FROM document").fetchone()
-        self._last_id: int = last or 0
+        row = execute("SELECT seq FROM sqlite_sequence WHERE name = 'change'").fetchone()
+        self.position = row[0] if row else 0
+        (last,) = execute("SELECT max(id) FROM document").fetchone()
+        self._last_id = last or 0
+        self._sure = True
 
     def commit(self, work: Work) -> Effects:
         """Apply drafts in one transaction.
@@ -110,6 +123,9 @@ class Writer:
         execute = self.database.execute
         execute("BEGIN IMMEDIATE")
         try:
+            if not self._sure:
+                self._look_up()
+            self._sure = False  # what an error of COMMIT means is for the file to say
             ids, ground = self._ground(work)
             effects = evaluate(work, ground, self.position, self._tag)
             for text, values in self._steps(effects, ids, ground):
@@ -119,6 +135,7 @@ class Writer:
             if self.database.in_transaction:
                 execute("ROLLBACK")
             raise
+        self._sure = True
         self.position = effects.position
         return effects
 
