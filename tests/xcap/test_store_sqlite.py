@@ -245,6 +245,22 @@ class DurabilityTests(SqliteCase):
         self.assertEqual([claim.name for claim in found], sorted(names))
 
 
+class OddConnection:
+    """A connection that reports an error after a commit."""
+
+    in_transaction = False
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def execute(self, text: str, values: Any = ()) -> Any:
+        """Execute a statement."""
+        found = self._database.execute(text, values)
+        if text == "COMMIT":
+            raise sqlite3.OperationalError("odd")
+        return found
+
+
 class RaceTests(SqliteCase):
     """What two threads report may come in any order."""
 
@@ -349,18 +365,7 @@ class RaceTests(SqliteCase):
         assert writer is not None
         database = writer.database
 
-        class Odd:
-            """A connection that reports an error after a commit."""
-
-            in_transaction = False
-
-            def execute(self, text: str, values: Any = ()) -> Any:
-                found = database.execute(text, values)
-                if text == "COMMIT":
-                    raise sqlite3.OperationalError("odd")
-                return found
-
-        writer.database = Odd()  # type: ignore[assignment]
+        writer.database = OddConnection(database)  # type: ignore[assignment]
         (lost,) = self.outcomes(store.commit(Draft(key(), first.etag, b"<b/>")))
         self.assertIsInstance(lost, StoreUnavailable)
         writer.database = database
@@ -372,6 +377,27 @@ class RaceTests(SqliteCase):
         third = self.put(key(), b"<c/>")
         self.assertEqual(len({first.etag, found.etag, third.etag}), 3)
         self.assertEqual([c.position for c in self.wait(store.changes(0))], [1, 2, 3])
+
+    def test_read_before_a_refusal_is_reported(self) -> None:
+        """Answers that wait for a commit are given when it was refused as well."""
+        store = self.started()
+        self.put(key())
+        writer = store._writer
+        assert writer is not None
+        database = writer.database
+        gate = self.gate(lambda function: function == store._not_written)
+        writer.database = OddConnection(database)  # type: ignore[assignment]
+        committed = Outcome(self.reactor, store.commit(Draft(key("ann"), "", b"<b/>")))
+        self.reactor.until(lambda: gate)
+        writer.database = database
+        fetched = Outcome(self.reactor, store.fetch(key("bob")))
+        self.in_reader(store)
+        self.assertFalse(fetched.fired)
+        ((refused, error),) = gate
+        refused(error)
+        self.assertTrue(fetched.fired)
+        self.assertIsNone(fetched.found)
+        self.assertIsInstance(committed.found, StoreUnavailable)
 
 
 class OwnershipTests(SqliteCase):
