@@ -77,7 +77,9 @@ class DocumentServer:
         self._subscribers = subscribers
         self._asserter = asserter
         self._settings = settings or ServerSettings()
-        self._computed = ComputedDocuments(self._usages.values(), store)
+        self._computed = ComputedDocuments(
+            self._usages.values(), store, quoted_tags=self._settings.quoted_tags
+        )
         self._parsed = ParsedDocuments()
         self._writer = DocumentWriter(store, self._parsed, self._settings)
 
@@ -114,7 +116,7 @@ class DocumentServer:
             xui = self._xui(target)
             requester = self._asserter.accept(head)
         key = DocumentKey(root.uri, target.auid, xui, "/".join(target.path))
-        computed = usage.computed or (not xui and bool(usage.index) and key.path == usage.index)
+        computed = self._computed.covers(usage, key)
         allow = ALLOW_READ if computed else ALLOW
         writes = head.method in _WRITING
         if not writes and head.method not in _READING:

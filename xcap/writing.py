@@ -49,6 +49,7 @@ class ServerSettings:
         form, as some clients send them (CLI-19).
     :ivar bare_att_value: URIs of roots that give attribute values without quotes (XCAP-62).
     :ivar accept_bare_att_value: take attribute values without quotes (XCAP-86).
+    :ivar quoted_tags: write entity-tags in directories with quotes (XDM-81).
     :ivar fallback_namespaces: by AUID, what unprefixed names mean when the default document
         namespace does not even give the root element (XDM-02).
     """
@@ -60,6 +61,7 @@ class ServerSettings:
     any_document_type: bool = True
     bare_att_value: frozenset[str] = frozenset()
     accept_bare_att_value: bool = True
+    quoted_tags: bool = False
     fallback_namespaces: Mapping[str, str] = attrs.field(factory=dict)
 
 

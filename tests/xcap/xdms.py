@@ -162,6 +162,7 @@ class XdmsTestCase(SynchronousTestCase):
 
     settings: ServerSettings | None = None
     roots: tuple[str, ...] = (ROOT,)
+    subscribers: ISubscribers = Subscribers()
 
     def setUp(self) -> None:
         """Start a server."""
@@ -182,7 +183,7 @@ class XdmsTestCase(SynchronousTestCase):
             [Root(uri) for uri in self.roots],
             self.usages(),
             self.store,
-            Subscribers(),
+            self.subscribers,
             Asserter(),
             settings,
         )
