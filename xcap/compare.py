@@ -76,7 +76,13 @@ class Comparison:
             inner = {**scope, **declared} if declared else scope
             children = tuple(self._number(child, inner) for child in node.children)
             attributes = sorted((a.name, a.prefix, a.value) for a in node.attributes.values())
-            key = (node.prefix, node.name, tuple(attributes), _sorted(declared), children)
+            key = (
+                node.prefix,
+                node.name,
+                tuple(attributes),
+                tuple(sorted(declared.items())),
+                children,
+            )
             size = 2 * len(node.local) + 5
             size += sum(len(a.name) + len(a.value) + 4 for a in node.attributes.values())
             size += sum(self._size[child] for child in node.children)
@@ -261,10 +267,6 @@ class _Children:
             self.nodes[left + 1 : right],
             self.texts[left + 1 : right + 1],
         )
-
-
-def _sorted(declared: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(declared.items()))
 
 
 def _effective(element: Element, scope: Mapping[str, str]) -> dict[str, str]:
