@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -44,7 +44,6 @@ class Root:
         if not self.realm:
             object.__setattr__(self, "realm", parts.hostname)
 
-
     @property
     def authorities(self) -> tuple[str, ...]:
         """Its authority, and the same with each of its aliases as host."""
@@ -71,6 +70,9 @@ class Roots:
         for listed in self._by_authority.values():
             # of several prefixes the longest one counts
             listed.sort(key=lambda root: -len(root.prefix))
+
+    def __iter__(self) -> Iterator[Root]:
+        return iter([root for listed in self._by_authority.values() for root in listed])
 
     def find(self, head: Head) -> Root:
         """The root whose authority is meant, by prefix if there are several.

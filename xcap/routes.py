@@ -33,11 +33,15 @@ STANDARD_AUIDS: Mapping[str, frozenset[str]] = {
         {
             "resource-lists",
             "org.openmobilealliance.group-usage-list",
-            "org.openmobilealliance.pres-content",
         }
     ),
     "presence-xdms": frozenset(
-        {"pres-rules", "org.openmobilealliance.pres-rules", "pidf-manipulation"}
+        {
+            "pres-rules",
+            "org.openmobilealliance.pres-rules",
+            "pidf-manipulation",
+            "org.openmobilealliance.pres-content",
+        }
     ),
     "rls-xdms": frozenset({"rls-services"}),
 }
@@ -220,6 +224,10 @@ class RouteTable:
     def group(self, auid: str) -> Group | None:
         """The group of a usage, None when it is unknown."""
         return self._table.get(auid)
+
+    def served(self, group: Group) -> frozenset[str]:
+        """The usages routed to a group."""
+        return frozenset(auid for auid, found in self._table.items() if found is group)
 
     def route(self, auid: str, xui: str) -> IBackEnd:
         """The back-end of a request; see :class:`xcap.interfaces.IRouteTable`."""
