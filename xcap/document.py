@@ -137,7 +137,7 @@ def _check_size(octets: bytes, limits: Limits) -> None:
 
 def _check_encoding(octets: bytes) -> None:
     check_utf8(octets)
-    if b"\0" in octets[:4]:
+    if b"\0" in octets[:2]:
         raise Conflict("not-utf-8", "UTF-16 or UTF-32 is not UTF-8")
 
 

@@ -296,10 +296,10 @@ def _literal(body: bytes, accept_bare: bool) -> bytes:
 def _attribute_qname(element: Element, selector: NodeSelector, name: str) -> str:
     """What to call a new attribute in a document, with a prefix in scope (XCAP-109)."""
     uri, local = split_clark(name)
+    if uri == XMLNS_NAMESPACE or name == "xmlns":
+        raise _cannot_insert("A namespace declaration is not an attribute")
     if not uri:
         return local
-    if uri == XMLNS_NAMESPACE:
-        raise _cannot_insert("A namespace declaration is not an attribute")
     if uri == XML_NAMESPACE:
         return f"xml:{local}"
     prefixes = [prefix for prefix, bound in element.namespaces().items() if prefix and bound == uri]
