@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.names.client import Resolver
@@ -26,6 +27,8 @@ from presence.registrar import Registrar, RegistrarPolicy
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
+from presence.xdm import Documents, Proxy, build_documents, build_proxy
+from presence.xdmtables import HttpListen
 from pysip.auth.domains import Domains
 from pysip.auth.server import DigestAuthenticator, FailureGuard
 from pysip.auth.trust import IdentityPolicy, TrustPolicy
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from presence.config import Config, Listen
     from presence.interfaces import IPresenceStore
     from pysip.interfaces import ITransport
+    from xcap.http.site import HttpSite
 
 AGENT = "txpresence"
 """Value of Server and User-Agent."""
@@ -59,6 +63,8 @@ class Node:
     :ivar records: what the locator has learnt from DNS.
     :ivar tls: what each TLS listening point proves itself with.
     :ivar generated: the self-signed certificate, when one is used.
+    :ivar documents: the document servers, None without such a role.
+    :ivar proxy: the Aggregation Proxy, None without that role.
     """
 
     wheel: TimerWheel
@@ -71,9 +77,17 @@ class Node:
     ua: UserAgent
     events: EventServer
     registrar: Registrar
-    tls: dict[Listen, TlsSettings]
+    tls: dict[Listen | HttpListen, TlsSettings]
     generated: GeneratedCertificate | None
     transports: list[tuple[Listen, ITransport]]
+    documents: Documents | None
+    proxy: Proxy | None
+
+    @property
+    def sites(self) -> list[HttpSite]:
+        """The HTTP servers but that of operators."""
+        sites = [each.site for each in (self.documents, self.proxy) if each is not None]
+        return [site for site in sites if site is not None]
 
 
 def build_node(config: Config, reactor: Any) -> Node:
@@ -103,7 +117,9 @@ def build_node(config: Config, reactor: Any) -> Node:
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
-    tls, generated = tls_settings(config, config.listen)
+    documents = build_documents(config, reactor, accounts, domains, events, guard.overloaded)
+    proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded)
+    tls, generated = tls_settings(config, _points(config))
     transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
     return Node(
         wheel,
@@ -119,6 +135,8 @@ def build_node(config: Config, reactor: Any) -> Node:
         tls,
         generated,
         transports,
+        documents,
+        proxy,
     )
 
 
@@ -141,31 +159,52 @@ def reload_certificates(config: Config, node: Node) -> None:
 
     :raises CredentialsError: one cannot be used, or OSError; then all stay as they were.
     """
-    tls, generated = tls_settings(config, [listen for listen, _ in node.transports])
+    tls, generated = tls_settings(config, _points(config))
     for listen, transport in node.transports:
         if isinstance(transport, TlsTransport):
             transport.reload(tls[listen])
+    for points, site in http_sites(config, node):
+        secure = [tls[point] for point in points if point.tls]
+        if secure:
+            site.reload(secure[0])
     node.tls, node.generated = tls, generated
 
 
+def http_sites(config: Config, node: Node) -> list[tuple[tuple[HttpListen, ...], HttpSite]]:
+    """The HTTP servers with the places where they listen."""
+    sites: list[tuple[tuple[HttpListen, ...], HttpSite]] = []
+    if node.documents is not None and node.documents.site is not None:
+        sites.append((config.xdms.listen, node.documents.site))
+    if node.proxy is not None:
+        sites.append((config.proxy.listen, node.proxy.site))
+    return sites
+
+
+def _points(config: Config) -> list[Listen | HttpListen]:
+    """All places where this process listens."""
+    return [*config.listen, *(point for _, point in config.http_points())]
+
+
 def tls_settings(
-    config: Config, points: Iterable[Listen]
-) -> tuple[dict[Listen, TlsSettings], GeneratedCertificate | None]:
+    config: Config, points: Iterable[Listen | HttpListen]
+) -> tuple[dict[Listen | HttpListen, TlsSettings], GeneratedCertificate | None]:
     """Certificates of the TLS listening points; a self-signed one where none is named.
 
     :param points: listening points of any kind.
     :returns: settings by listening point, and the self-signed certificate if it is used.
     :raises CredentialsError: a file cannot be used, or OSError.
     """
-    found: dict[Listen, TlsSettings] = {}
+    found: dict[Listen | HttpListen, TlsSettings] = {}
     generated = None
     for listen in points:
-        if listen.transport != "tls":
+        secure = listen.tls if isinstance(listen, HttpListen) else listen.transport == "tls"
+        if not secure:
             continue
         files = config.certificate_files(listen)
         if files is None:
             if generated is None:
                 names = {*config.domains, *config.domain_aliases, socket.gethostname()}
+                names |= {urlsplit(root).hostname or "" for root in config.xcap_roots()}
                 generated = ensure_certificate(config.state_path, sorted(names))
             files = (generated.certificate, generated.key)
         client_ca = listen.client_ca or config.tls.client_ca
@@ -272,7 +311,7 @@ def _registrar(
 
 
 def _transport(
-    config: Config, listen: Listen, reactor: Any, tls: dict[Listen, TlsSettings]
+    config: Config, listen: Listen, reactor: Any, tls: dict[Listen | HttpListen, TlsSettings]
 ) -> ITransport:
     limits = config.limits
     options = config.transport

@@ -15,6 +15,7 @@ from presence.health import HealthPort, make_site
 from presence.metrics import collect
 from presence.oplog import CERTIFICATE, ProblemCounter, report
 from presence.trace import Tracing
+from presence.xdmtables import HttpListen
 from pysip.transport.base import host_port
 from pysip.transport.credentials import CredentialsError
 
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from presence.build import Node
-    from presence.config import Config
+    from presence.config import Config, Listen
     from pysip.transport.credentials import Credentials
+
+
+def _point(listen: Listen | HttpListen) -> str:
+    """A listening point as it is called in logs."""
+    if isinstance(listen, HttpListen):
+        return f"https {host_port(listen.address, listen.port)}"
+    return f"{listen.transport} {host_port(listen.address, listen.bind_port)}"
 
 
 class Operation:
@@ -84,7 +92,7 @@ class Operation:
 
     def _credentials(self) -> dict[str, Credentials]:
         return {
-            f"{listen.transport} {host_port(listen.address, listen.bind_port)}": tls.credentials
+            _point(listen): tls.credentials
             for listen, tls in self._node.tls.items()
             if tls.credentials is not None
         }

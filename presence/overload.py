@@ -109,6 +109,13 @@ class LatencyGuard:
         self.load = load
         self.start()
 
+    def overloaded(self) -> float | None:
+        """Seconds after which an HTTP client may come again; None while there is no overload."""
+        if self.load < 1 or not self._shedding:
+            return None
+        mean = self._retry_after
+        return self._uniform(mean * 0.5, mean * 1.5)
+
     def admit(self, method: str, initial: bool) -> int:
         """0, or the seconds for Retry-After; refreshes are shed last (OVL-01)."""
         load = self.load

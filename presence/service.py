@@ -19,14 +19,15 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from presence.accounts import AccountError
-from presence.build import Node, apply_changes, build_node, reload_certificates
-from presence.config import DEFAULT_STATE_DIR, ConfigError, restart_required
+from presence.build import Node, apply_changes, build_node, http_sites, reload_certificates
+from presence.config import DEFAULT_STATE_DIR, XDMS_ROLES, ConfigError, restart_required
 from presence.fatal import exit_with
 from presence.metrics import release
 from presence.operation import Operation
 from presence.oplog import RELOAD_REFUSED, report
 from presence.pidf import schemas
 from pysip.transport.credentials import CredentialsError
+from xcap import validate
 from xcap.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -89,12 +90,17 @@ class PresenceService(Service):
         self._operation.start()
         await node.store.start()
         await node.accounts.start()
+        if node.documents is not None:
+            await node.documents.store.start()
         await self._recover(node)
         await self._listen(node)
-        schemas.presence()  # compiled now, not in the first PUBLISH
+        self._listen_http(node)
+        _warm(self._config)
         _settle_memory()
         node.guard.start()
         node.events.resume()
+        if node.proxy is not None:
+            node.proxy.start()
         self._running = True
         self._life = ""
         self._old_hangup = signal.getsignal(signal.SIGHUP)
@@ -142,6 +148,23 @@ class PresenceService(Service):
                 auth=listen.auth,
             )
 
+    def _listen_http(self, node: Node) -> None:
+        """Open the HTTP ports for documents."""
+        for points, site in http_sites(self._config, node):
+            proxy = node.proxy is not None and site is node.proxy.site
+            for point in points:
+                address, port = site.listen(point.address, point.port, node.tls.get(point))
+                self._log.info(
+                    "listening on {protocol} {host} port {port}, {what}",
+                    protocol="HTTPS" if point.tls else "HTTP",
+                    host=address,
+                    port=port,
+                    what="Aggregation Proxy" if proxy else "document servers",
+                )
+        if node.proxy is not None:
+            roots = ", ".join(self._config.xcap_roots())
+            self._log.info("documents are below {roots}", roots=roots)
+
     def _failed(self, failure: Any) -> None:
         known = (StoreError, AccountError, CredentialsError, CannotListenError, OSError, SSL.Error)
         if failure.check(*known):
@@ -166,10 +189,17 @@ class PresenceService(Service):
             signal.signal(signal.SIGHUP, self._old_hangup or signal.SIG_DFL)
             self._log.info("stopping")
         self._running = False
+        # Requests in progress end first, while everything they need is there.
+        for site in node.sites:
+            await site.stop()
+        if node.proxy is not None:
+            await node.proxy.stop()
         node.ua.draining = True
         node.guard.stop()
         node.events.stop()
         # The answers that wait for the store leave while it commits what is queued.
+        if node.documents is not None:
+            await node.documents.stop()
         await node.store.stop()
         node.registrar.stop()
         await DeferredList(node.ua.stop(), consumeErrors=True)
@@ -217,6 +247,14 @@ def _account_command(config: Config) -> str:
     if config.state_dir != os.path.expanduser(DEFAULT_STATE_DIR):
         words.append(f"--state-dir {config.state_dir}")
     return " ".join(words)
+
+
+def _warm(config: Config) -> None:
+    """Compile the schemas now, not in the first request."""
+    if "presence-server" in config.roles:
+        schemas.presence()
+    if not set(XDMS_ROLES).isdisjoint(config.roles):
+        validate.warm()
 
 
 def _settle_memory() -> None:

@@ -19,11 +19,12 @@ from twisted.python import usage
 
 from presence.config import Config, ConfigError, load, warnings
 from presence.logs import LoggedService, LogSettings
+from presence.tomlfile import dotted
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
 
-    from presence.config import Listen
+    from presence.config import HttpListen, Listen
 
 
 class _ConfigOptions(usage.Options):
@@ -111,7 +112,12 @@ class Options(usage.Options):
 
 def summary(config: Config, name: str) -> str:
     """What a checked configuration amounts to, a few lines of text."""
-    points = ", ".join(_place(listen) for listen in config.listen)
+    points = ", ".join(
+        [
+            *(_place(listen) for listen in config.listen),
+            *(_http_place(at) for _, at in config.http_points()),
+        ]
+    )
     store = config.store_path if config.store.type == "sqlite" else "memory"
     return (
         f"{name}: ok\n"
@@ -170,6 +176,10 @@ def check_ports(config: Config) -> None:
         (f"[[listen]] {_place(point)}", point.transport == "udp", point.address, point.bind_port)
         for point in config.listen
     ]
+    points += [
+        (f"{dotted(key)} {_http_place(at)}", False, at.address, at.port)
+        for key, at in config.http_points()
+    ]
     if config.metrics.enabled:
         points.append(("[metrics]", False, config.metrics.address, config.metrics.port))
     for name, datagrams, address, port in points:
@@ -206,6 +216,11 @@ def _bind_reason(error: OSError, port: int) -> str:
 def _place(listen: Listen) -> str:
     host = f"[{listen.address}]" if ":" in listen.address else listen.address
     return f"{listen.transport} {host}:{listen.bind_port}"
+
+
+def _http_place(at: HttpListen) -> str:
+    host = f"[{at.address}]" if ":" in at.address else at.address
+    return f"{'https' if at.tls else 'http'} {host}:{at.port}"
 
 
 def _reason(error: OSError) -> str:

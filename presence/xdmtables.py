@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from presence.addresses import check_address, is_address, is_host, parse_peer
+from presence.addresses import Network, check_address, is_address, is_host, parse_peer
 from presence.tables import Algorithm, Count, Port, Positive, Rate, Seconds, Table, Text
 from presence.tomlfile import Path, WrongValueError
 
@@ -225,13 +225,19 @@ class Xdms(Table, frozen=True):
                     'write for example "192.0.2.7" or "192.0.2.0/24"',
                 ) from None
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The proxies as networks."""
+        return tuple(parse_peer(peer)[0] for peer in self.proxies)
+
 
 class BackEnd(Table, frozen=True):
     """Document servers elsewhere (AGP-50 to AGP-53, AGP-78).
 
     :ivar name: for logs and figures.
     :ivar servers: their addresses, such as ``http://192.0.2.7:8080/``.
-    :ivar auids: application usages routed there; none takes what the servers tell of themselves.
+    :ivar auids: application usages routed there; none takes those of the role that ``name``
+        is (``presence-xdms``, ``rls-xdms``, ``shared-xdms``), and what the servers tell.
     :ivar partition: which of the servers: any, or by a hash of the user.
     :ivar identity_header: how the user is told: ``both``, ``3gpp`` or ``oma`` (AGP-45).
     :ivar ca: PEM authorities of the servers' certificates; "": the system's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -16,13 +17,14 @@ from pysip.event.interfaces import IRatePolicy
 from pysip.event.notifier import Notifier
 from pysip.event.table import NotifierPolicy
 from pysip.locate import Locator
-from pysip.message import Request, Response
+from pysip.message import Request, Response, response_to
 from pysip.timers import TimerWheel
 from pysip.tokens import TokenSource
 from pysip.transport.loop import LoopNetwork
 from pysip.ua import UserAgent
 from tests.node import Node, NoNames, Peer
-from xcap.changedoc import ChangeReport, DocumentChange, read
+from xcap.changedoc import NAMESPACE as DIFFS
+from xcap.changedoc import ChangeReport, DocumentChange, ElementState, read
 from xcap.feed import ChangeFeed
 from xcap.interfaces import ISubscribers
 from xcap.notifier import DIFF, LISTS, NotifierSettings, XcapDiffPackage
@@ -220,7 +222,7 @@ class Subscriber(Peer):
         body = f'<resource-lists xmlns="{NAMESPACE}"><list>{entries}</list></resource-lists>'
         fields.setdefault("accept", DIFF)
         if uris:
-            fields.update(body=body.encode(), content_type=LISTS)
+            fields = {"body": body.encode(), "content_type": LISTS, **fields}
         return self.subscribe(to, sender=sender, event=event, **fields)
 
     def profile(
@@ -245,8 +247,8 @@ class Subscriber(Peer):
         return [read(request.body) for request in self.notifies() if request.body]
 
     def told(self) -> list[list[Any]]:
-        """The items of each NOTIFY."""
-        return [list(report.items) for report in self.reports()]
+        """The items of each NOTIFY; of the declarations around elements those of the source."""
+        return [[_plain(item) for item in report.items] for report in self.reports()]
 
     def tags(self) -> list[list[tuple[str, str, str]]]:
         """URI, former and new entity-tag of the documents of each NOTIFY."""
@@ -271,6 +273,14 @@ def document(node: DocumentNode, path: str) -> Document | None:
     return found
 
 
-def busy(request: Request) -> int:
-    """A subscriber that is overloaded."""
-    return 503
+def busy(request: Request) -> Response:
+    """A subscriber that is overloaded for a second."""
+    response = response_to(request, 503)
+    response.set("Retry-After", "1")
+    return response
+
+
+def _plain(item: Any) -> Any:
+    if not isinstance(item, ElementState):
+        return item
+    return attrs.evolve(item, bindings=tuple(b for b in item.bindings if b[1] != DIFFS))

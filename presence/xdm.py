@@ -1,0 +1,367 @@
+"""Building document servers and the Aggregation Proxy of one process.
+
+Part of the composition root, with :mod:`presence.build`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.internet.defer import DeferredList
+
+from presence.config import XDMS_ROLES
+from presence.subscribers import AccountSubscribers, ServedSubscribers, served_identity
+from pysip.transport.credentials import load_credentials, load_trust_roots
+from xcap.auth.digest import DigestSettings, HttpDigestAuthenticator, nonce_windows
+from xcap.auth.identity import IdentityAsserter
+from xcap.auth.lockout import LockOut
+from xcap.auth.nonces import Nonces
+from xcap.document import Limits
+from xcap.exchange import ExchangeSettings
+from xcap.feed import ChangeFeed
+from xcap.http.settings import HttpSettings
+from xcap.http.site import HttpSite
+from xcap.merge import MergedDocuments
+from xcap.notifier import NotifierSettings, XcapDiffPackage
+from xcap.profile import UaProfilePackage
+from xcap.proxy import AggregationProxy, ProxySettings
+from xcap.records import Head, Headers, HttpPeer
+from xcap.roots import Root, Roots
+from xcap.routes import STANDARD_AUIDS, Group, RouteTable, Servers
+from xcap.server import DocumentServer
+from xcap.store.memory import MemoryDocumentStore
+from xcap.store.sqlite import SqliteDocumentStore
+from xcap.upstream import (
+    LocalBackEnd,
+    RemoteBackEnd,
+    UpstreamSettings,
+    client_tls,
+    server_endpoint,
+)
+from xcap.usage.base import Quotas, Trusted
+from xcap.usage.names import COMMON_POLICY
+from xcap.usage.standard import UsageSettings, standard_usages
+from xcap.writing import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from presence.accounts import Accounts
+    from presence.config import BackEnd, Config
+    from presence.eventserver import EventServer
+    from pysip.auth.domains import Domains
+    from xcap.interfaces import IApplicationUsage, IBackEnd, ISubscribers
+
+SERVER = "XDM-serv/OMA1.0 txpresence"
+"""Value of Server: the release of OMA XDM comes first (XDM-06)."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@attrs.define(eq=False)
+class Documents:
+    """The document servers of this process.
+
+    :ivar usages: application usages by AUID.
+    """
+
+    store: SqliteDocumentStore | MemoryDocumentStore
+    subscribers: ISubscribers
+    usages: dict[str, IApplicationUsage]
+    server: DocumentServer
+    feed: ChangeFeed
+    site: HttpSite | None
+
+    async def stop(self) -> None:
+        """Tell nobody more of changes, and make durable what is queued."""
+        self.feed.stop()
+        await self.store.stop()
+
+
+@attrs.define(eq=False)
+class Proxy:
+    """The Aggregation Proxy of this process.
+
+    :ivar remotes: document servers elsewhere.
+    """
+
+    proxy: AggregationProxy
+    authenticator: HttpDigestAuthenticator
+    routes: RouteTable
+    merged: MergedDocuments
+    remotes: list[RemoteBackEnd]
+    site: HttpSite
+
+    def start(self) -> None:
+        """Begin to look after the document servers."""
+        for remote in self.remotes:
+            remote.start()
+        self.merged.start()
+
+    async def stop(self) -> None:
+        """Leave the document servers alone."""
+        self.merged.stop()
+        await DeferredList([remote.stop() for remote in self.remotes])
+
+
+def build_documents(
+    config: Config,
+    reactor: Any,
+    accounts: Accounts,
+    domains: Domains,
+    events: EventServer,
+    overloaded: Callable[[], float | None],
+) -> Documents | None:
+    """The document servers of the configured roles, None when there are none.
+
+    Their event packages are added to ``events``.
+    """
+    roles = [role for role in XDMS_ROLES if role in config.roles]
+    if not roles:
+        return None
+    xcap, settings = config.xcap, config.documents
+    subscribers: ISubscribers
+    if xcap.users == "accounts":
+        subscribers = AccountSubscribers(accounts, domains)
+    else:
+        subscribers = ServedSubscribers(domains)
+    usages = _usages(config, domains, subscribers, roles)
+    store = _store(config, reactor)
+    roots = _roots(config)
+    asserter = IdentityAsserter(
+        networks=config.xdms.networks,
+        names=config.xdms.proxy_names,
+        strict=config.xdms.strict,
+        canonical=lambda uri: served_identity(uri, domains),
+    )
+    limits = Limits(
+        size=settings.size,
+        depth=settings.depth,
+        elements=settings.elements,
+        attributes=settings.attributes,
+        name=settings.name_size,
+        value=settings.value_size,
+    )
+    server = DocumentServer(
+        roots,
+        usages.values(),
+        store,
+        subscribers,
+        asserter,
+        ServerSettings(
+            limits=limits,
+            documents=settings.per_usage,
+            any_document_type=xcap.accept_untyped_documents,
+            bare_att_value=frozenset(root.uri for root in roots if xcap.bare_attributes),
+            accept_bare_att_value=xcap.accept_bare_attributes,
+            fallback_namespaces={"pres-rules": COMMON_POLICY} if xcap.plain_ruleset else {},
+        ),
+    )
+    feed = ChangeFeed(events.notifier, store, reactor, usages)
+    notifier_settings = NotifierSettings(
+        roots=tuple(root.uri for root in roots),
+        addresses=frozenset(f"sip:{domain}" for domain in domains.names),
+        body_limit=config.xdms.body_limit,
+        profile_mode="xcap-patching" if config.xdms.ua_profile_patches else "no-patching",
+        profile_params=config.xdms.ua_profile_params,
+    )
+    common = (feed, subscribers, domains, notifier_settings)
+    events.add_package(XcapDiffPackage(*common))
+    events.add_package(UaProfilePackage(*common, time.time))
+    site = None
+    if config.xdms.listen:
+        site = HttpSite(server, reactor, http_settings(config), overloaded=overloaded)
+    return Documents(store, subscribers, usages, server, feed, site)
+
+
+def build_proxy(
+    config: Config,
+    reactor: Any,
+    accounts: Accounts,
+    domains: Domains,
+    documents: Documents | None,
+    overloaded: Callable[[], float | None],
+) -> Proxy | None:
+    """The Aggregation Proxy, None when this process plays no such role.
+
+    :raises CredentialsError: a certificate for document servers elsewhere cannot be used.
+    """
+    if "aggregation-proxy" not in config.roles:
+        return None
+    settings = config.proxy
+    roots = Roots(_roots(config))
+    remotes: list[RemoteBackEnd] = []
+    groups = []
+    asserters = {}
+    if documents is not None:
+        local = LocalBackEnd("local", documents.server, documents.usages)
+        groups.append(Group("local", (local,), frozenset(documents.usages)))
+    for backend in settings.backend:
+        servers = _remotes(config, backend, reactor)
+        remotes += servers
+        parts: tuple[IBackEnd, ...] = tuple(servers)
+        if backend.partition == "none":
+            parts = (Servers(backend.name, servers),)
+        auids = frozenset(backend.auids) or STANDARD_AUIDS.get(backend.name, frozenset())
+        groups.append(Group(backend.name, parts, auids))
+        asserter = IdentityAsserter(backend.identity_header)
+        asserters.update({part.name: asserter for part in (*parts, *servers)})
+    routes = RouteTable(groups)
+    authenticator = HttpDigestAuthenticator(
+        accounts,
+        roots.realm,
+        Nonces(os.urandom(32), settings.nonce_lifetime),
+        settings=DigestSettings(
+            algorithms=settings.algorithms,
+            qop=("auth", "auth-int") if settings.qop == "both" else (settings.qop,),
+            sessions=settings.session_algorithms,
+            without_qop=settings.allow_no_qop,
+        ),
+        windows=nonce_windows(settings.nonce_lifetime, clock=reactor.seconds),
+        lock_out=LockOut(
+            settings.max_failures,
+            settings.max_failures_anywhere,
+            settings.failure_window,
+            settings.block_time,
+            clock=reactor.seconds,
+        ),
+    )
+    asserter = IdentityAsserter()
+    identity = f"sip:aggregation-proxy@{domains.default}"
+    merged = MergedDocuments(roots, routes, reactor, identity, asserter, asserters=asserters)
+    proxy = AggregationProxy(
+        roots,
+        authenticator,
+        asserter,
+        routes,
+        merged,
+        reactor,
+        settings=ProxySettings(
+            pseudonym=f"aggregation-proxy-{os.urandom(4).hex()}",
+            body=config.http.body_size,
+            rate=settings.rate,
+            burst=settings.burst,
+            compress=settings.compress,
+        ),
+        asserters=asserters,
+        canonical=lambda uri: served_identity(uri, domains),
+        canonical_user=lambda uri: served_identity(uri, domains),
+    )
+    site = HttpSite(proxy, reactor, http_settings(config), overloaded=overloaded)
+    return Proxy(proxy, authenticator, routes, merged, remotes, site)
+
+
+def http_settings(config: Config) -> HttpSettings:
+    """What ``[http]`` says."""
+    http = config.http
+    return HttpSettings(
+        line=http.request_line,
+        block=http.header_size,
+        fields=http.header_fields,
+        body=http.body_size,
+        connections=http.connections,
+        per_address=http.connections_per_address,
+        handshake=http.handshake_timeout,
+        header=http.header_timeout,
+        body_time=http.body_timeout,
+        idle=http.idle_timeout,
+        whole=http.request_timeout,
+        balancers=frozenset(http.balancers),
+        ciphers=http.ciphers,
+        server=SERVER,
+    )
+
+
+def _roots(config: Config) -> list[Root]:
+    """The XCAP roots; that of a domain is also known by the domain's aliases."""
+    found = []
+    for uri, domain in config.xcap_roots().items():
+        aliases = [
+            alias
+            for alias, name in config.domain_aliases.items()
+            if name.lower() == domain and urlsplit(uri).hostname == domain
+        ]
+        found.append(Root(uri, domain, tuple(aliases)))
+    return found
+
+
+def _usages(
+    config: Config, domains: Domains, subscribers: ISubscribers, roles: Iterable[str]
+) -> dict[str, IApplicationUsage]:
+    xcap, settings = config.xcap, config.documents
+    trusted = tuple(
+        Trusted(
+            identity=_identity(each.identity, domains) if each.identity else "",
+            name=each.name,
+            auids=frozenset(each.auids),
+            read=each.read,
+            write=each.write,
+        )
+        for each in xcap.trusted
+    )
+    found = standard_usages(
+        UsageSettings(
+            subscribers=subscribers,
+            serves=lambda domain: domains.served(domain) is not None,
+            trusted=trusted,
+            quotas=Quotas(settings.lists, settings.entries, settings.services, settings.rules),
+            foreign_lists=xcap.foreign_lists,
+            service_template=xcap.service_template,
+            reserved=frozenset(f"sip:{domain}" for domain in domains.names),
+            icon_size=settings.icon_size,
+        )
+    )
+    return {usage.auid: usage for role in roles for usage in found[role]}
+
+
+def _identity(text: str, domains: Domains) -> str:
+    return served_identity(text if ":" in text else f"sip:{text}", domains)
+
+
+def _store(config: Config, reactor: Any) -> SqliteDocumentStore | MemoryDocumentStore:
+    cache = config.documents.cache
+    if config.store.type == "memory":
+        return MemoryDocumentStore(reactor, time.time, cache_octets=cache)
+    return SqliteDocumentStore(
+        reactor,
+        config.documents_path,
+        time.time,
+        config.store.synchronous,
+        history=config.documents.changes,
+        cache_octets=cache,
+    )
+
+
+def _remotes(config: Config, backend: BackEnd, reactor: Any) -> list[RemoteBackEnd]:
+    """The servers of a back-end elsewhere."""
+    settings = config.proxy
+    found = []
+    for server in backend.servers:
+        parts = urlsplit(server)
+        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
+        tls = None
+        if parts.scheme == "https":
+            roots = load_trust_roots([backend.ca]) if backend.ca else None
+            own = load_credentials(backend.certificate, backend.key) if backend.key else None
+            tls = client_tls(host, roots, own)
+        name = backend.name if len(backend.servers) == 1 else f"{backend.name}-{parts.netloc}"
+        authority = _roots(config)[0].authority
+        found.append(
+            RemoteBackEnd(
+                reactor,
+                name,
+                server_endpoint(reactor, host, port, tls=tls, timeout=settings.connect_timeout),
+                auids=backend.auids,
+                probe=Head("OPTIONS", "*", authority, Headers([("Host", authority)]), HttpPeer("")),
+                settings=UpstreamSettings(
+                    connect=settings.connect_timeout,
+                    exchange=ExchangeSettings(first_byte=settings.answer_timeout),
+                    interval=settings.health_interval,
+                ),
+            )
+        )
+    return found
