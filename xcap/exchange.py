@@ -15,7 +15,13 @@ import attrs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from OpenSSL import SSL
 from twisted.internet import error
-from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredSemaphore,
+    TimeoutError,
+    succeed,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 
 from xcap.records import HttpResponse
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import (
         IAddress,
         IDelayedCall,
+        IProtocol,
         IReactorTime,
         IStreamClientEndpoint,
         ITCPTransport,
@@ -279,6 +286,7 @@ class ConnectionPool:
         self._endpoint = endpoint
         self.settings = ExchangeSettings() if settings is None else settings
         self._slots = DeferredSemaphore(self.settings.connections)
+        self._connecting: set[Deferred[IProtocol]] = set()
         self._open: set[Connection] = set()
         # (connection, since when it is unused), the newest at the right
         self._idle: deque[tuple[Connection, float]] = deque()
@@ -325,12 +333,14 @@ class ConnectionPool:
         """Close all connections; fires when they are closed."""
         self._stopped = True
         self.drop_idle()
+        for connecting in list(self._connecting):
+            connecting.cancel()
         if not self._open:
             return succeed(None)
-        self._closed = Deferred()
+        closed = self._closed = Deferred()
         for connection in list(self._open):
             connection.close()
-        return self._closed
+        return closed
 
     def made(self, connection: Connection) -> None:
         """A connection stands."""
@@ -368,15 +378,22 @@ class ConnectionPool:
         return None
 
     async def _connect(self) -> Connection:
+        connecting = self._endpoint.connect(_Connecting(self))
+        self._connecting.add(connecting)
         try:
-            # the time-out of TCP, of name look-up and whatever else the system has to say
-            connection = await self._endpoint.connect(_Connecting(self))
+            connection = await connecting
+        except CancelledError:
+            if not self._stopped:
+                raise
+            raise UpstreamFailure("busy", False) from None
         except (error.ConnectionRefusedError, ConnectionRefusedError):
             raise UpstreamFailure("refused", False) from None
         except (error.TimeoutError, error.ConnectingCancelledError):
             raise UpstreamFailure("late", False) from None
         except (error.ConnectError, error.DNSLookupError, OSError):
             raise UpstreamFailure("unreachable", False) from None
+        finally:
+            self._connecting.discard(connecting)
         self.opened += 1
         return cast(Connection, connection)
 
