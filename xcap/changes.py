@@ -171,9 +171,9 @@ class View:
         self._octets: dict[DocumentKey, bytes | None] = {}
 
     @property
-    def keys(self) -> set[DocumentKey]:
+    def keys(self) -> tuple[DocumentKey, ...]:
         """Documents that are named, themselves or with a component."""
-        return {*self.selections.documents, *self._parts}
+        return tuple(dict.fromkeys((*self.selections.documents, *self._parts)))
 
     @property
     def parts(self) -> set[DocumentKey]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS = 5000
 """Documents that one subscription may select."""
-_PATCHABLE = 1 << 18
+_PATCHABLE = 1 << 16
 """Octets of the documents that are compared for a patch; greater ones take too long."""
 _RETRY_SECONDS = 5.0
 _BATCH = 50
@@ -53,7 +53,9 @@ class Watch:
     :ivar terms: what is asked for.
     :ivar view: what its subscriber knows.
     :ivar sent: the report in the NOTIFY last made.
-    :ivar owed: a notification was asked for before it could be given.
+    :ivar asked: a notification was asked for; before that nothing is sent, since after a restart
+        there may be no way to send it yet.
+    :ivar owed: it was asked for before it could be given.
     :ivar ended: nothing can be put off any more.
     :ivar entered: changes are led to it.
     :ivar reading: what it needs is being read.
@@ -61,12 +63,13 @@ class Watch:
         when it is.
     """
 
-    __slots__ = ("buffer", "ended", "entered", "owed", "reading", "sent", "terms", "view")
+    __slots__ = ("asked", "buffer", "ended", "entered", "owed", "reading", "sent", "terms", "view")
 
     def __init__(self, terms: Terms, view: View) -> None:
         self.terms = terms
         self.view = view
         self.sent: Report | None = None
+        self.asked = False
         self.owed = False
         self.ended = False
         self.entered = False
@@ -271,7 +274,9 @@ class ChangeFeed:
         for subscription in batch:
             watch = subscription.data
             target = cast("Subscription", subscription)
-            if isinstance(watch, Watch) and watch.owed:
+            if not isinstance(watch, Watch) or not watch.asked:
+                continue
+            if watch.owed:
                 watch.owed = False
                 self._notifier.ready(target)
             self._notifier.touch(target)

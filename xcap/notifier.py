@@ -229,6 +229,7 @@ class DocumentPackage:
         watch = subscription.data
         if not isinstance(watch, Watch):
             return _NOTHING
+        watch.asked = True
         if not watch.ended:
             self._enter(subscription, watch)
         if not watch.ready:

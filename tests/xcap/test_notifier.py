@@ -515,10 +515,13 @@ class ComponentTests(DocumentTestCase):
             self.node.put(INDEX, lists(*names))
         self.node.advance(6)
         self.assertEqual(self.count(), 1)
-        for names in (("b",), ("a", "c")):
+        self.node.put(INDEX, lists("a", "b", "z"))  # opens the gate
+        for names in (("a", "c"), ("b",), ("a", "d")):
             self.node.put(INDEX, lists(*names))
         self.node.advance(6)
-        self.assertEqual(self.last(), [AttributeState(self.ATTRIBUTE, True, "c")])
+        told = [item for items in self.peer.told()[1:] for item in items]
+        self.assertEqual([(i.sel, i.exists) for i in told][-1:], [(self.ATTRIBUTE, True)])
+        self.assertEqual(told[-1].value, "d")
 
     def test_namespaces(self) -> None:
         """Declarations around an element count as part of it (XDIFF-06)."""
@@ -740,21 +743,40 @@ class SizeTests(DocumentTestCase):
         self.node.end()
         self.node = DocumentNode(network=self.node.network, body_limit=1000)
         first = self.node.put(A, GREAT)
+        self.node.put(B, b"<b/>")
+        element = f"{B}/~~/b"
+        self.subscribe(A, element, event="xcap-diff;diff-processing=aggregate")
+        self.assertEqual(
+            self.last(), [DocumentChange(A, "", first), ElementState(element, True, b"<b/>")]
+        )
+        second = self.node.put(A, self.with_text(300))
+        self.assertEqual(self.tags(), [(A, first, second)])
+        self.assertIsNotNone(self.last()[0].patch)
+        third = self.node.put(A, self.with_text(1200))
+        self.assertEqual(self.last(), [DocumentChange(A, second, third)])
+        self.node.put(B, b"<b>%s</b>" % (b"c" * 500))
+        self.assertEqual(len(self.last()[0].content), 507)
+        self.node.put(B, b"<b>%s</b>" % (b"c" * 1000))
+        self.assertEqual(self.last(), [ElementState(element)])
+        self.assertLess(max(len(notify.body) for notify in self.peer.notifies()), 1000)
+
+    def test_both(self) -> None:
+        """A patch goes before a content does (XEVT-19)."""
+        self.node.end()
+        self.node = DocumentNode(network=self.node.network, body_limit=2500)
+        first = self.node.put(A, GREAT)
         element = f"{A}/~~/a"
         self.subscribe(A, element, event="xcap-diff;diff-processing=aggregate")
-        self.assertEqual(self.last(), [DocumentChange(A, "", first), ElementState(element)])
-        inner = b"<x>%s</x>" % (b"y" * 700)
-        second = self.node.put(A, GREAT.replace(b"</a>", inner + b"</a>"))
-        change, state = self.last()
-        self.assertEqual((change.before, change.after), (first, second))
-        self.assertIsNotNone(change.patch)
-        self.assertEqual(state, ElementState(element))
-        self.node.put(A, GREAT.replace(b"</a>", inner * 2 + b"</a>"))
-        self.assertIsNotNone(self.last()[0].patch)
-        third = self.node.put(A, GREAT.replace(b"</a>", inner * 4 + b"</a>"))
-        self.assertEqual(self.last()[0].patch, None)
-        self.assertEqual(self.last()[0].after, third)
-        self.assertLess(max(len(n.body) for n in self.peer.notifies()), 1200)
+        second = self.node.put(A, self.with_text(300))
+        self.assertEqual(
+            self.last(),
+            [DocumentChange(A, first, second), ElementState(element, True, self.with_text(300))],
+        )
+
+    @staticmethod
+    def with_text(size: int) -> bytes:
+        """A document with so much text."""
+        return GREAT.replace(b"</a>", b"<x>%s</x></a>" % (b"y" * size))
 
 
 class RestartTests(DocumentTestCase):
@@ -890,10 +912,10 @@ class RestartTests(DocumentTestCase):
         second = self.node.put(A, b"<a/>", seconds=0)
         self.node.end()
         self.peer.answer = 200
-        self.node = self.node.begin_again()
         documents = self.node.documents
         inner = documents._ask
         documents._ask = lambda question: _unavailable()  # type: ignore[method-assign]
+        self.node = self.node.begin_again()
         self.node.notifier.resume()
         self.node.advance(3)
         self.peer.requests.clear()
