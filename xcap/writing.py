@@ -193,8 +193,6 @@ class DocumentWriter:
     async def _check_home(self, key: DocumentKey) -> None:
         """Whether a new document has room in its home directory (XDM-08, XCAP-10)."""
         limit = self._settings.documents if key.xui else 0
-        if not limit and "/" not in key.path:
-            return
         entries = await self._store.listing(key.root, key.auid, key.xui)
         for entry in entries:
             if key.path.startswith(f"{entry.key.path}/"):

@@ -89,6 +89,8 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(check("PUT", "t", ("If-Modified-Since", DATE)), 0)
         both = (("If-None-Match", '"x"'), ("If-Modified-Since", DATE))
         self.assertEqual(check("GET", "t", *both), 0)
+        both = (("If-Match", '"x"'), ("If-Modified-Since", DATE))
+        self.assertEqual(check("GET", "t", *both), 412)
 
     def test_unmodified_since(self) -> None:
         """If-Unmodified-Since counts without If-Match (XCAP-156)."""

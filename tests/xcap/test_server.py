@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.xcap.xdms import (
@@ -26,10 +27,12 @@ from tests.xcap.xdms import (
     entry,
     step,
 )
-from xcap.document import Limits
+from xcap import parsed
+from xcap.document import Limits, XmlDocument, parse_document
 from xcap.errors import Exists
 from xcap.interfaces import IApplicationUsage, IHttpService
-from xcap.records import HttpResponse
+from xcap.parsed import ParsedDocuments
+from xcap.records import Document, DocumentKey, Draft, HttpResponse
 from xcap.writing import ServerSettings
 
 ALLOW = "GET, HEAD, PUT, DELETE, OPTIONS"
@@ -66,6 +69,7 @@ class OrderTests(XdmsTestCase):
         (404, "PUT", f"{INDEX}/~~/a[]/namespace::*", {}),
         (405, "PUT", f"{INDEX}/~~/a/namespace::*", {"content_type": "text/xml"}),
         (415, "PUT", f"{INDEX}/~~/no/no", {"content_type": "text/xml"}),
+        (415, "PUT", f"{INDEX}/~~/no/no", {"headers": {"Content-Encoding": "br"}}),
         (409, "PUT", f"{INDEX}/~~/no/no", {"content_type": ELEMENT, "headers": {"If-Match": "*"}}),
         (412, "PUT", INDEX, {"content_type": TYPE, "headers": {"If-None-Match": "*"}}),
         (409, "PUT", INDEX, {"content_type": f"{TYPE};charset=latin-1"}),
@@ -469,10 +473,13 @@ class ReadTests(XdmsTestCase):
     def test_parsed_once(self) -> None:
         """Several elements of a document cost one parse, and none after a PUT."""
         calls: list[object] = []
-        from xcap import parsed
-
         original = parsed.parse_document
-        self.patch(parsed, "parse_document", lambda *a: calls.append(a) or original(*a))
+
+        def parse(*arguments: Any) -> XmlDocument:
+            calls.append(arguments)
+            return original(*arguments)
+
+        self.patch(parsed, "parse_document", parse)
         self.put()
         for _ in range(3):
             self.assertEqual(self.ask("GET", INDEX + FRIENDS).status, 200)
@@ -481,6 +488,16 @@ class ReadTests(XdmsTestCase):
         for _ in range(3):
             self.assertEqual(self.ask("GET", INDEX + FRIENDS).status, 200)
         self.assertEqual(len(calls), 1)
+
+    def test_changed_elsewhere(self) -> None:
+        """What somebody else has changed is parsed again (XCAP-150)."""
+        tag = self.put()
+        target = INDEX + "/~~/resource-lists/list[2]/@name"
+        self.assertEqual(self.ask("GET", target).body, b'"empty"')
+        octets = DOCUMENT.replace(b'"empty"', b'"other"')
+        self.store.commit(Draft(DocumentKey(ROOT, "test", JOE, "index"), tag, octets))
+        self.clock.advance(1)
+        self.assertEqual(self.ask("GET", target).body, b'"other"')
 
     def test_tighter_limits(self) -> None:
         """A document stored under wider limits can be read and mended (XCAP-162)."""
@@ -497,7 +514,7 @@ class ReadTests(XdmsTestCase):
         class Other(TestUsage):
             default_namespace = "urn:other"
 
-        self.usages = lambda: (Other(),)  # type: ignore[method-assign]
+        self.patch(self, "usages", lambda: (Other(),))
         self.server = self.serve()
         self.put()
         node = "/~~/resource-lists/list[2]"
@@ -699,6 +716,9 @@ class ConflictTests(XdmsTestCase):
         self.assertEqual(self.ask("GET", HOME + "/dir").status, 404)
         self.check("no-parent", "PUT", HOME + "/dir/a/b", DOCUMENT)
         self.assertEqual(self.ask("PUT", HOME + "/dir/b", DOCUMENT).status, 201)
+        self.put(target="/test/global/dir/a", user=TRUSTED)
+        answer = self.ask("PUT", "/test/global/dir", DOCUMENT, user=TRUSTED)
+        self.assertConflict(answer, "constraint-failure")
 
 
 class WriteTests(XdmsTestCase):
@@ -748,10 +768,12 @@ class WriteTests(XdmsTestCase):
     def test_delete(self) -> None:
         """A document is removed once; a body is ignored (XCAP-120, XCAP-126, XCAP-127)."""
         self.put()
-        answer = self.ask("DELETE", INDEX, b"whatever")
+        self.assertEqual(len(self.server._parsed), 1)
+        answer = self.ask("DELETE", INDEX, b"whatever", headers={"Content-Encoding": "br"})
         self.assertEqual((answer.status, answer.body), (200, b""))
         self.assertIsNone(answer.header("etag"))
         self.assertIsNone(self.stored())
+        self.assertEqual(len(self.server._parsed), 0)
         self.assertEqual(self.ask("DELETE", INDEX).status, 404)
         self.assertEqual(self.ask("GET", INDEX).status, 404)
 
@@ -859,3 +881,43 @@ class RootsTests(XdmsTestCase):
         self.assertEqual(self.ask("GET", INDEX, **details).status, 404)
         answer = self.ask("PUT", target + "/~~/resource-lists/no/no", b"<no/>", **details)
         self.assertIn(f"8443{target}/~~/resource-lists<".encode(), answer.body)
+
+
+class ParsedTests(SynchronousTestCase):
+    """:class:`xcap.parsed.ParsedDocuments`."""
+
+    def test_bounded(self) -> None:
+        """Trees not used for longest are dropped when there are too many octets."""
+        one, two, three = (
+            Document(DocumentKey(ROOT, "a", "", n), b"<abcdefg/>", "1", 0.0) for n in "abc"
+        )
+        trees = ParsedDocuments(25)
+        first = trees.get(one)
+        second = trees.get(two)
+        self.assertIs(trees.get(one), first)
+        trees.get(three)
+        self.assertEqual(len(trees), 2)
+        self.assertIs(trees.get(one), first)
+        self.assertIsNot(trees.get(two), second)
+
+    def test_replaced(self) -> None:
+        """Of a document only the newest tree is kept; none when it is gone."""
+        trees = ParsedDocuments(25)
+        for etag in "1234":
+            document = Document(DocumentKey(ROOT, "a", "", "b"), b"<abcdefg/>", etag, 0.0)
+            tree = parse_document(document.octets)
+            trees.put(document, tree)
+            self.assertIs(trees.get(document), tree)
+            self.assertEqual(len(trees), 1)
+        trees.forget(document.key)
+        self.assertEqual(len(trees), 0)
+        trees.forget(document.key)
+        other = Document(DocumentKey(ROOT, "a", "", "c"), b"<abcdefg/>", "1", 0.0)
+        self.assertIs(trees.get(other), trees.get(other))
+
+    def test_large(self) -> None:
+        """What is larger than all room is not kept."""
+        trees = ParsedDocuments(5)
+        document = Document(DocumentKey(ROOT, "a", "", "b"), b"<abcdefg/>", "1", 0.0)
+        self.assertIsNot(trees.get(document), trees.get(document))
+        self.assertEqual(len(trees), 0)

@@ -24,7 +24,7 @@ from tests.xcap.xdms import (
 )
 from xcap.errors import TagMismatch, XcapError
 from xcap.interfaces import IApplicationUsage
-from xcap.records import Document, DocumentKey, Draft, HttpResponse
+from xcap.records import Document, DocumentKey, Draft, Entry, HttpResponse
 from xcap.turns import WAITING_LIMIT, Turns
 from xcap.usage.base import Trusted
 from xcap.usage.standard import UsageSettings, standard_usages
@@ -195,7 +195,7 @@ class CapabilitiesTests(UsagesTestCase):
         answer = self.ask("GET", CAPS, headers={"If-None-Match": f'"{tag}"'})
         self.assertEqual(answer.status, 304)
         usages = list(self.usages())[1:]
-        self.usages = lambda: usages  # type: ignore[method-assign]
+        self.patch(self, "usages", lambda: usages)
         self.server = self.serve()
         self.assertNotEqual(self.tag(self.ask("GET", CAPS)), tag)
 
@@ -220,6 +220,8 @@ class CapabilitiesTests(UsagesTestCase):
         """There is one document in the global tree and none of users (XCAP-170)."""
         for target in ("/xcap-caps/global/other", f"/xcap-caps/users/{JOE}/index"):
             self.assertEqual(self.ask("GET", target).status, 404)
+        # that usage has no tree of users, whoever asks
+        self.assertEqual(self.ask("GET", target, user=None).status, 404)
 
 
 class DirectoryTests(UsagesTestCase):
@@ -229,7 +231,7 @@ class DirectoryTests(UsagesTestCase):
         """Attributes of the entries by folder."""
         root = parse_tree(body)
         return {
-            folder.get("auid", ""): [dict(item.attrib) for item in folder]  # type: ignore[misc]
+            folder.get("auid", ""): [dict(item.items()) for item in folder]
             for folder in root.iter(f"{{{DIRECTORY_NS}}}folder")
         }
 
@@ -276,7 +278,12 @@ class DirectoryTests(UsagesTestCase):
         self.put(services(), SERVICES)
         asked: list[object] = []
         listing = self.store.listing
-        self.patch(self.store, "listing", lambda *a: asked.append(a[1]) or listing(*a))
+
+        def listen(root: str, auid: str | None, xui: str | None) -> Deferred[list[Entry]]:
+            asked.append(auid)
+            return listing(root, auid, xui)
+
+        self.patch(self.store, "listing", listen)
         node = "/~~/xcap-directory/folder%5b@auid=%22{}%22%5d"
         answer = self.ask("GET", DIRECTORY + node.format("rls-services"))
         self.assertEqual(answer.status, 200)
