@@ -20,9 +20,6 @@ from xcap.element import Element
 from xcap.errors import Conflict, XcapError
 from xcap.namespaces import NamespaceError, Scope, clark, document_scope, split_name
 
-_CHUNK = 1 << 16  # octets read after a refusal, at most: expat cannot be stopped within a call
-_BOM = b"\xef\xbb\xbf"
-
 
 @attrs.frozen(slots=True)
 class Limits:
@@ -77,8 +74,6 @@ def parse_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> XmlDocumen
     """
     _check_size(octets, limits)
     _check_encoding(octets)
-    if b"<!DOCTYPE" in octets and _has_doctype(octets):
-        _refuse_dtd()
     try:
         return XmlDocument(octets, _read(octets, document_scope(), limits, 0))
     except (expat.ExpatError, NamespaceError) as error:
@@ -139,28 +134,6 @@ def _check_encoding(octets: bytes) -> None:
     check_utf8(octets)
     if b"\0" in octets[:2]:
         raise Conflict("not-utf-8", "UTF-16 or UTF-32 is not UTF-8")
-
-
-def _has_doctype(octets: bytes) -> bool:
-    """Whether the prolog has a document type declaration.
-
-    expat cannot be stopped once it has begun with one, and would expand its entities.
-    """
-    place = len(_BOM) if octets.startswith(_BOM) else 0
-    while True:
-        while octets[place : place + 1] in (b" ", b"\t", b"\r", b"\n"):
-            place += 1
-        if octets.startswith(b"<!DOCTYPE", place):
-            return True
-        if octets.startswith(b"<?", place):
-            end, length = octets.find(b"?>", place + 2), 2
-        elif octets.startswith(b"<!--", place):
-            end, length = octets.find(b"-->", place + 4), 3
-        else:
-            return False
-        if end < 0:
-            return False
-        place = end + length
 
 
 def _refuse_dtd(*_: object) -> NoReturn:
@@ -273,12 +246,7 @@ def _read(octets: bytes, scope: Scope, limits: Limits, wrappers: int) -> Element
     parser.ProcessingInstructionHandler = _check_instruction
     parser.StartDoctypeDeclHandler = _refuse_dtd
     try:
-        if len(octets) <= _CHUNK:
-            parser.Parse(octets, True)
-        else:
-            for place in range(0, len(octets), _CHUNK):
-                parser.Parse(octets[place : place + _CHUNK], False)
-            parser.Parse(b"", True)
+        parser.Parse(octets, True)  # an exception of a handler stops it at once
     finally:
         # these and the parser would keep each other alive
         parser.StartElementHandler = None

@@ -277,6 +277,8 @@ class InsertionTests(EditTestCase):
             self.created(octets, text, new, octets.replace(before + after, before + new + after))
         for text in ('a/x[4][@k="1"]', 'a/*[5][@k="1"]', 'a/x[0][@k="1"]', "a/y[3]", "a/x[99999]"):
             self.refused("cannot-insert", octets, text, new)
+        self.refused("cannot-insert", b"<a/>", "a/x[0]", b"<x/>")
+        self.refused("cannot-insert", b"<a><x/></a>", "a/*[0]", b"<x/>")
         self.refused("cannot-insert", b"<a/>", "a/x[2]", b"<x/>")
         self.refused("cannot-insert", b"<a/>", "a/*[2]", b"<x/>")
 
@@ -377,9 +379,10 @@ class InsertionTests(EditTestCase):
             conflict = self.assertRaises(Conflict, put_node, document, node, body, limits=limits)
             self.assertEqual(conflict.kind, "constraint-failure")
             put_node(document, node, b"<c/>", limits=limits)
-        for body in (b"<c/>", b"<c>123456789</c>"):
+        node = selector("a/c", "", "")
+        for body, size in ((b"<c/>", 14), (b"<c>123456789</c>", 14), (b" " * 12 + b"<c/>", 15)):
             refusal = self.assertRaises(
-                XcapError, put_node, document, selector("a/c", "", ""), body, limits=Limits(size=14)
+                XcapError, put_node, document, node, body, limits=Limits(size=size)
             )
             self.assertEqual(refusal.status, 413)
 
@@ -419,8 +422,9 @@ class ParentTests(EditTestCase):
 
     def test_several_targets(self) -> None:
         """A last step that selects several elements is cannot-insert (XCAP-74)."""
-        self.refused("cannot-insert", b"<a><x/><x/></a>", "a/x", b"<x/>")
-        self.refused("cannot-insert", b"<a><x/><y/></a>", "a/*", b"<x/>")
+        for octets, text in ((b"<a><x/><x/></a>", "a/x"), (b"<a><x/><y/></a>", "a/*")):
+            conflict = self.refused("cannot-insert", octets, text, b"<x/>")
+            self.assertEqual(conflict.phrase, "The URI selects several elements")
 
     def test_namespaces(self) -> None:
         """PUT and DELETE of namespaces are 405 with what is allowed (XCAP-76, XCAP-126)."""
@@ -637,6 +641,13 @@ class AttributeTests(EditTestCase):
             b"'1'",
             octets.replace(b'"u">', b"\"u\" p:k='1'>"),
             query="xmlns(z=u)",
+        )
+        self.created(
+            b"<a xmlns:b='u' xmlns:p='u' xmlns:q='u'/>",
+            "a/@p:k",
+            b"'1'",
+            b"<a xmlns:b='u' xmlns:p='u' xmlns:q='u' p:k='1'/>",
+            query="xmlns(p=u)",
         )
         # in b the prefix p means something else
         for prefix in "pz":
