@@ -273,7 +273,10 @@ class ClaimTests(SynchronousTestCase):
                 + service("sip:c@example.com")
             ),
         )
-        free = {"sip:A@example.com": ("sip:A-2@example.com",), "sip:c@example.com": ()}
+        free: dict[str, tuple[str, ...]] = {
+            "sip:A@example.com": ("sip:A-2@example.com",),
+            "sip:c@example.com": (),
+        }
         conflict = self.usage.taken(root, key(AUID), free)
         self.assertEqual(conflict.kind, "uniqueness-failure")
         self.assertEqual(
