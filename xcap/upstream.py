@@ -8,8 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
-from OpenSSL import crypto
-from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.logger import Logger
@@ -28,7 +26,6 @@ from xcap.histogram import Histogram
 from xcap.interfaces import IBackEnd
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from twisted.internet.interfaces import (
         IDelayedCall,
         IOpenSSLClientConnectionCreator,
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     )
     from twisted.python.failure import Failure
 
-    from pysip.transport.credentials import Credentials
     from xcap.interfaces import IHttpService
     from xcap.records import Head, HttpResponse, Receive
 
@@ -251,7 +247,7 @@ class RemoteBackEnd:
             self._failed = 0
             if not self.up:
                 self.up = True
-                self._log.info("{server} is back", server=self.name, problem="backend-back")
+                self._log.info("{server} is back", server=self.name)
             return
         self._failed += 1
         if self._failed >= self._settings.failures:
@@ -283,43 +279,8 @@ def server_endpoint(
 
     :param reactor: connects and resolves names.
     :param host: name or numeric address.
-    :param tls: see :func:`client_tls`; None for plain TCP.
+    :param tls: see :class:`xcap.clienttls.VerifiedServer`; None for plain TCP.
     :param timeout: seconds to establish the TCP connection.
     """
     endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, host, port, timeout=timeout)
     return endpoint if tls is None else wrapClientTLS(tls, endpoint)
-
-
-def client_tls(
-    host: str,
-    trust_roots: Iterable[x509.Certificate] | None = None,
-    credentials: Credentials | None = None,
-) -> IOpenSSLClientConnectionCreator:
-    """TLS to a document server: its name is verified, and ours shown when asked (AGP-82).
-
-    :param host: name or numeric address that its certificate must prove.
-    :param trust_roots: authorities of its certificate; None for those of the system.
-    :param credentials: our client certificate.
-    """
-    roots = (
-        None
-        if trust_roots is None
-        else ssl.trustRootFromCertificates([_wrapped(each) for each in trust_roots])
-    )
-    mine = None
-    extra: dict[str, object] = {}
-    if credentials is not None:
-        key = ssl.KeyPair(crypto.PKey.from_cryptography_key(credentials.key))  # type: ignore[arg-type]
-        mine = ssl.PrivateCertificate.fromCertificateAndKeyPair(
-            _wrapped(credentials.certificate), key
-        )
-        extra["extraCertChain"] = [
-            crypto.X509.from_cryptography(each) for each in credentials.chain
-        ]
-    return ssl.optionsForClientTLS(
-        host, trustRoot=roots, clientCertificate=mine, extraCertificateOptions=extra
-    )
-
-
-def _wrapped(certificate: x509.Certificate) -> ssl.Certificate:
-    return ssl.Certificate(crypto.X509.from_cryptography(certificate))
