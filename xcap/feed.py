@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
@@ -19,21 +18,21 @@ from xcap.changes import parse_stored
 from xcap.diff import diff
 from xcap.errors import StoreUnavailable
 from xcap.selection import listed, prefixes
+from xcap.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from typing import Any
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from pysip.event.interfaces import ISubscription
     from pysip.event.notifier import Notifier
     from pysip.event.subscription import Subscription
-    from xcap.changes import Report, View
     from xcap.document import XmlDocument
     from xcap.interfaces import IApplicationUsage, IDocumentStore
     from xcap.records import Change, DocumentKey
-    from xcap.selection import Prefix, Terms
+    from xcap.selection import Prefix
 
 DOCUMENTS = 5000
 """Documents that one subscription may select."""
@@ -41,67 +40,11 @@ _PATCHABLE = 1 << 16
 """Octets of the documents that are compared for a patch; greater ones take too long."""
 _RETRY_SECONDS = 5.0
 _BATCH = 50
-_PARSED = 8
+_PARSED = 1 << 18
+"""Octets of parsed documents that are kept."""
 _PATCHES = 100
 _MISSED = 1_000_000
 """Changes that are read after a restart, at most."""
-
-
-class Watch:
-    """A subscription's side of the feed: lives in ``ISubscription.data``.
-
-    :ivar terms: what is asked for.
-    :ivar view: what its subscriber knows.
-    :ivar sent: the report in the NOTIFY last made.
-    :ivar asked: a notification was asked for; before that nothing is sent, since after a restart
-        there may be no way to send it yet.
-    :ivar owed: it was asked for before it could be given.
-    :ivar ended: nothing can be put off any more.
-    :ivar entered: changes are led to it.
-    :ivar reading: what it needs is being read.
-    :ivar buffer: changes that came before the state is there, those of a document as one; None
-        when it is.
-    """
-
-    __slots__ = ("asked", "buffer", "ended", "entered", "owed", "reading", "sent", "terms", "view")
-
-    def __init__(self, terms: Terms, view: View) -> None:
-        self.terms = terms
-        self.view = view
-        self.sent: Report | None = None
-        self.asked = False
-        self.owed = False
-        self.ended = False
-        self.entered = False
-        self.reading = False
-        self.buffer: dict[DocumentKey, Change] | None = {}
-
-    @property
-    def ready(self) -> bool:
-        """Whether a report can be made."""
-        return self.buffer is None and not self.view.missing
-
-    def take(self, change: Change) -> bool:
-        """Take over a change, now or later; true when it was now."""
-        if self.buffer is None:
-            self.view.apply(change)
-            return True
-        held = self.buffer.get(change.key)
-        if held is not None:
-            # Without the old octets there is no patch over several changes (XEVT-11).
-            change = attrs.evolve(change, before=held.before, old=b"")
-        self.buffer[change.key] = change
-        return False
-
-    def open(self, after: int = -1) -> None:
-        """The state is there: take over the changes since.
-
-        :param after: position of the last one that is in it.
-        """
-        buffer, self.buffer = self.buffer or {}, None
-        for change in buffer.values():
-            if change.position > after:
-                self.view.apply(change)
 
 
 class ChangeFeed:
@@ -137,6 +80,7 @@ class ChangeFeed:
         self._reads = DeferredSemaphore(32)
         self._parsed: OrderedDict[tuple[DocumentKey, bytes], XmlDocument | None] = OrderedDict()
         self._patches: OrderedDict[tuple[DocumentKey, str, str], bytes | None] = OrderedDict()
+        self._calls: set[IDelayedCall] = set()
         self._stopped = False
         store.watch(self._changed)
 
@@ -151,6 +95,20 @@ class ChangeFeed:
     def stop(self) -> None:
         """Read and tell nothing more."""
         self._stopped = True
+        for call in self._calls:
+            call.cancel()
+        self._calls.clear()
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something later unless the feed is stopped before."""
+
+        def act() -> None:
+            self._calls.discard(call)
+            action()
+
+        if not self._stopped:
+            call = self._clock.callLater(seconds, act)
+            self._calls.add(call)
 
     # -- subscriptions ------------------------------------------------------------------
 
@@ -201,12 +159,12 @@ class ChangeFeed:
         self._behind[watch] = subscription, position
         if not self._catching_up:
             self._catching_up = True
-            self._clock.callLater(0, lambda: self._run(self._catch_up()))
+            self._later(0, lambda: self._run(self._catch_up()))
 
     def recheck(self) -> None:
         """Permissions may have changed without a change of the documents they are about."""
-        for subscription, watches in self._watches.items():
-            for watch in watches:
+        for subscription, watches in list(self._watches.items()):
+            for watch in list(watches):
                 if watch.buffer is None:
                     watch.buffer = {}
                 watch.owed = True
@@ -216,9 +174,9 @@ class ChangeFeed:
         """A stored document; the last ones are kept for other subscriptions."""
         wanted = key, octets
         if wanted not in self._parsed:
-            self._parsed[wanted] = parse_stored(octets)
-            if len(self._parsed) > _PARSED:
+            while self._parsed and sum(len(o) for _, o in self._parsed) + len(octets) > _PARSED:
                 self._parsed.popitem(last=False)
+            self._parsed[wanted] = parse_stored(octets)
         return self._parsed[wanted]
 
     def patch(self, first: Change, last: Change) -> bytes | None:
@@ -259,27 +217,30 @@ class ChangeFeed:
         self._touched[subscription] = None
         if not self._flushing:
             self._flushing = True
-            self._clock.callLater(0, self._flush)
+            self._later(0, self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._stopped:
-            return
         batch = list(self._touched)[:_BATCH]
         for subscription in batch:
             del self._touched[subscription]
         if self._touched:
             self._flushing = True
-            self._clock.callLater(0, self._flush)
+            self._later(0, self._flush)
         for subscription in batch:
-            watch = subscription.data
-            target = cast("Subscription", subscription)
-            if not isinstance(watch, Watch) or not watch.asked:
-                continue
+            try:
+                self._tell(cast("Subscription", subscription))
+            except Exception:
+                # A bug in one must not keep the others waiting.
+                self._log.failure("telling a subscription of a change failed")
+
+    def _tell(self, subscription: Subscription) -> None:
+        watch = subscription.data
+        if isinstance(watch, Watch) and watch.asked:
             if watch.owed:
                 watch.owed = False
-                self._notifier.ready(target)
-            self._notifier.touch(target)
+                self._notifier.ready(subscription)
+            self._notifier.touch(subscription)
 
     # -- reading ------------------------------------------------------------------------
 
@@ -298,8 +259,7 @@ class ChangeFeed:
             else:
                 await self._supply(watch)
         except StoreUnavailable:
-            if not self._stopped:
-                self._clock.callLater(_RETRY_SECONDS, self._again, subscription, watch)
+            self._later(_RETRY_SECONDS, lambda: self._again(subscription, watch))
             return
         finally:
             self._reads.release()
@@ -347,7 +307,7 @@ class ChangeFeed:
             while self._behind and not self._stopped:
                 await self._pass(dict(self._behind))
         except StoreUnavailable:
-            self._clock.callLater(_RETRY_SECONDS, lambda: self._run(self._catch_up()))
+            self._later(_RETRY_SECONDS, lambda: self._run(self._catch_up()))
             return
         self._catching_up = False
 

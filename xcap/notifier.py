@@ -20,7 +20,6 @@ from pysip.header import accepts, parse_accept
 from pysip.mime import decode_body
 from xcap.changedoc import write_within
 from xcap.changes import View
-from xcap.feed import Watch
 from xcap.selection import (
     MODES,
     NO_PATCHING,
@@ -30,6 +29,7 @@ from xcap.selection import (
     parse_list,
     relative,
 )
+from xcap.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from pysip.event.interfaces import ISubscription
     from pysip.message import Request
     from xcap.changes import Entry, Report
-    from xcap.feed import ChangeFeed, Watch
+    from xcap.feed import ChangeFeed
     from xcap.interfaces import ISubscribers
     from xcap.notifier import NotifierSettings
     from xcap.records import Requester
+    from xcap.watch import Watch
 
 INDIRECT = "message/external-body"
 _VALID_SECONDS = 86400

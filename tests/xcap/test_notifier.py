@@ -970,6 +970,37 @@ class StoreTests(DocumentTestCase):
         self.assertEqual(self.count(), 1)
         self.assertEqual(self.peer.notifies()[0].body, b"")
 
+    def test_bug(self) -> None:
+        """A failure to tell one subscription does not keep the others waiting."""
+        self.subscribe(A)
+        other = subscriber(self.node, "192.0.2.11")
+        other.uris(A)
+        self.node.advance(0.5)
+        (first, _) = self.node.notifier.subscriptions("xcap-diff", PSI)
+        first.data.view.report = None
+        self.node.put(A, b"<a/>")
+        self.assertEqual((self.count(), len(other.notifies())), (1, 2))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_recheck_ends(self) -> None:
+        """A look at all subscriptions goes on when one of them ends by it."""
+        self.subscribe("tests/")
+        self.subscribe(A)
+        self.patch(feed_module, "DOCUMENTS", 1)
+        tags = self.node.put(A, b"<a/>"), self.node.put(B, b"<b/>")
+        self.node.feed.recheck()
+        self.node.advance(0.5)
+        self.assertEqual((len(self.node.feed), len(self.node.notifier)), (1, 1))
+        self.assertEqual(len(set(tags)), 2)
+
+    def test_nothing_left(self) -> None:
+        """A feed that is stopped leaves no delayed call behind."""
+        self.node.documents._ask = lambda question: _unavailable()  # type: ignore[method-assign]
+        self.subscribe("tests/")
+        self.assertEqual(len(self.node.feed._calls), 1)
+        self.node.feed.stop()
+        self.assertEqual(self.node.feed._calls, set())
+
     def test_stopped(self) -> None:
         """A feed that was stopped says nothing more."""
         self.subscribe(A)
