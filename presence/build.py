@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.names.client import Resolver
 
+from presence.accesslog import AccessLog
 from presence.accounts import Accounts
 from presence.addresses import split_port
 from presence.certificate import GeneratedCertificate, ensure_certificate
@@ -65,6 +66,8 @@ class Node:
     :ivar generated: the self-signed certificate, when one is used.
     :ivar documents: the document servers, None without such a role.
     :ivar proxy: the Aggregation Proxy, None without that role.
+    :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
+    :ivar sites: the HTTP servers but that of operators, with their listening points.
     """
 
     wheel: TimerWheel
@@ -82,12 +85,8 @@ class Node:
     transports: list[tuple[Listen, ITransport]]
     documents: Documents | None
     proxy: Proxy | None
-
-    @property
-    def sites(self) -> list[HttpSite]:
-        """The HTTP servers but that of operators."""
-        sites = [each.site for each in (self.documents, self.proxy) if each is not None]
-        return [site for site in sites if site is not None]
+    access: AccessLog | None
+    sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
 
 
 def build_node(config: Config, reactor: Any) -> Node:
@@ -117,8 +116,11 @@ def build_node(config: Config, reactor: Any) -> Node:
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
-    documents = build_documents(config, reactor, accounts, domains, events, guard.overloaded)
-    proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded)
+    access = _access_log(config, reactor)
+    documents = build_documents(
+        config, reactor, accounts, domains, events, guard.overloaded, access
+    )
+    proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
     tls, generated = tls_settings(config, _points(config))
     transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
     return Node(
@@ -137,6 +139,8 @@ def build_node(config: Config, reactor: Any) -> Node:
         transports,
         documents,
         proxy,
+        access,
+        _sites(config, documents, proxy),
     )
 
 
@@ -159,24 +163,26 @@ def reload_certificates(config: Config, node: Node) -> None:
 
     :raises CredentialsError: one cannot be used, or OSError; then all stay as they were.
     """
-    tls, generated = tls_settings(config, _points(config))
+    points: list[Listen | HttpListen] = [listen for listen, _ in node.transports]
+    points += [point for _, listening in node.sites for point in listening]
+    tls, generated = tls_settings(config, points)
     for listen, transport in node.transports:
         if isinstance(transport, TlsTransport):
             transport.reload(tls[listen])
-    for points, site in http_sites(config, node):
-        secure = [tls[point] for point in points if point.tls]
-        if secure:
-            site.reload(secure[0])
+    for site, listening in node.sites:
+        for place, point in enumerate(point for point in listening if point.tls):
+            site.reload(tls[point], place=place)
     node.tls, node.generated = tls, generated
 
 
-def http_sites(config: Config, node: Node) -> list[tuple[tuple[HttpListen, ...], HttpSite]]:
-    """The HTTP servers with the places where they listen."""
-    sites: list[tuple[tuple[HttpListen, ...], HttpSite]] = []
-    if node.documents is not None and node.documents.site is not None:
-        sites.append((config.xdms.listen, node.documents.site))
-    if node.proxy is not None:
-        sites.append((config.proxy.listen, node.proxy.site))
+def _sites(
+    config: Config, documents: Documents | None, proxy: Proxy | None
+) -> list[tuple[HttpSite, tuple[HttpListen, ...]]]:
+    sites: list[tuple[HttpSite, tuple[HttpListen, ...]]] = []
+    if documents is not None and documents.site is not None:
+        sites.append((documents.site, config.xdms.listen))
+    if proxy is not None:
+        sites.append((proxy.site, config.proxy.listen))
     return sites
 
 
@@ -275,6 +281,13 @@ def _guard(config: Config, reactor: Any, store: IPresenceStore) -> LatencyGuard:
         retry_after=overload.retry_after,
         shedding=overload.enabled,
     )
+
+
+def _access_log(config: Config, reactor: Any) -> AccessLog | None:
+    path = config.access_log_path
+    if path is None or not config.http_points():
+        return None
+    return AccessLog(path, config.http.access_log_size, reactor, time.time)
 
 
 def _resolver(config: Config, reactor: Any) -> Resolver:

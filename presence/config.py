@@ -227,6 +227,13 @@ class Config(Table, frozen=True):
         return {_default_root(domain.lower(), port): domain.lower() for domain in self.domains}
 
     @property
+    def access_log_path(self) -> pathlib.Path | None:
+        """The file of the access log, None for none."""
+        if not self.http.access_log:
+            return None
+        return self.state_path / pathlib.Path(self.http.access_log).expanduser()
+
+    @property
     def trace_path(self) -> pathlib.Path:
         """The file of the trace."""
         return self.state_path / pathlib.Path(self.trace.file).expanduser()

@@ -16,11 +16,14 @@ from twisted.internet.interfaces import IReadDescriptor
 
 from presence.exposition import Family, Labels, counter, gauge, histogram
 from presence.overload import resident_memory
+from presence.xdmmetrics import collect_xdm
+from presence.xdmtables import HttpListen
 from pysip.transport.base import host_port
 from pysip.transport.connections import StreamTransport
 
 if TYPE_CHECKING:
     from presence.build import Node
+    from presence.tables import Listen
     from pysip.interfaces import ITransport
 
 
@@ -35,6 +38,7 @@ def collect(node: Node, problems: Mapping[int, int]) -> Iterator[Family]:
     yield from _state(node)
     yield from _store(node)
     yield from _strain(node)
+    yield from collect_xdm(node)
     yield counter(
         "presence_problems_total",
         "Numbered operator problems logged.",
@@ -121,15 +125,28 @@ def _transports(node: Node) -> Iterator[Family]:
         "Connections not accepted or not opened for want of room.",
         *((labels, transport.refused) for labels, transport in streams),
     )
+    points: list[tuple[Labels, Listen | HttpListen]] = [
+        (each[0], point) for each, (point, _) in zip(named, node.transports, strict=True)
+    ]
+    points += _https_points(node)
     yield gauge(
         "presence_certificate_expiry_timestamp_seconds",
         "When the certificate of a TLS listening point expires, seconds of the Unix epoch.",
         *(
             (labels, settings.credentials.certificate.not_valid_after_utc.timestamp())
-            for (labels, _), (listen, _) in zip(named, node.transports, strict=True)
-            if (settings := node.tls.get(listen)) is not None and settings.credentials is not None
+            for labels, point in points
+            if (settings := node.tls.get(point)) is not None and settings.credentials is not None
         ),
     )
+
+
+def _https_points(node: Node) -> list[tuple[Labels, Listen | HttpListen]]:
+    """Where HTTPS is spoken, labelled as the transports are."""
+    return [
+        ({"transport": "HTTPS", "address": host_port(point.address, point.port)}, point)
+        for point in node.tls
+        if isinstance(point, HttpListen)
+    ]
 
 
 def _inode(transport: ITransport) -> int:

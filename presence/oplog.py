@@ -71,6 +71,14 @@ DAMAGED_RECORD = Problem(
     "the subscription or registration is forgotten; its client makes another when it refreshes",
     "check the disk; with many of these restore a copy of the store, or begin a new one",
 )
+STORE_UNREADABLE = Problem(
+    204,
+    "store-unreadable",
+    "critical",
+    "the document store cannot be read",
+    "requests for documents that are not in memory get 503",
+    "make the file readable; check the disk and the system log",
+)
 OVERLOAD = Problem(
     301,
     "overload",
@@ -88,6 +96,14 @@ GUESSING = Problem(
     "somebody tries passwords",
     "that user is refused from that address for a while, the right password included",
     "with log level debug the address is told; a telephone with an old password looks the same",
+)
+PROXY_LOOP = Problem(
+    303,
+    "proxy-loop",
+    "error",
+    "a request has come back to the Aggregation Proxy",
+    "the request got 502",
+    "correct the addresses of [[proxy.backend]]: one of them leads back to this proxy",
 )
 ACCOUNTS_UNREADABLE = Problem(
     401,
@@ -113,6 +129,39 @@ TRACE_FAILED = Problem(
     "tracing has ended; nothing else is concerned",
     "make the file writable, and send SIGHUP to begin again",
 )
+ROUTE_CONFLICT = Problem(
+    404,
+    "route-conflict",
+    "warn",
+    "several back-ends claim one application usage",
+    "the one configured first has it",
+    "name the application usages in auids of [[proxy.backend]]",
+)
+PROXY_NOT_TRUSTED = Problem(
+    405,
+    "proxy-not-trusted",
+    "error",
+    "a document server does not accept the identities that the proxy asserts",
+    "requests to it get 502",
+    "add the address of the proxy to xdms.proxies of that server, and its certificate's "
+    "name to xdms.proxy_names",
+)
+ASSERTED_IDENTITY = Problem(
+    406,
+    "asserted-identity",
+    "error",
+    "a proxy asserts two different identities of one requester",
+    "the request got 403",
+    "look after that proxy: its two identity header fields differ",
+)
+ACCESS_LOG_FAILED = Problem(
+    407,
+    "access-log-failed",
+    "error",
+    "the access log cannot be written",
+    "requests are served and not logged",
+    "make the file writable, and start the server again",
+)
 BUG = Problem(
     501,
     "bug",
@@ -129,6 +178,22 @@ CANNOT_START = Problem(
     "the process ends with status 1",
     "remove the cause and start it again",
 )
+BACKEND_DOWN = Problem(
+    601,
+    "backend-down",
+    "error",
+    "a document server elsewhere is down",
+    "requests for its documents get 503, or go to another server of its group",
+    "start it again, or correct its address in [[proxy.backend]]",
+)
+BACKEND_CAPS = Problem(
+    602,
+    "backend-caps",
+    "warn",
+    "a document server tells capabilities that cannot be read",
+    "what it said before counts",
+    "look after that server: its xcap-caps document is not as RFC 4825 says",
+)
 
 CATALOGUE: dict[str, Problem] = {
     problem.name: problem
@@ -137,13 +202,21 @@ CATALOGUE: dict[str, Problem] = {
         STORE_REFUSES,
         STORE_NOT_CLOSED,
         DAMAGED_RECORD,
+        STORE_UNREADABLE,
         OVERLOAD,
         GUESSING,
+        PROXY_LOOP,
         ACCOUNTS_UNREADABLE,
         RELOAD_REFUSED,
         TRACE_FAILED,
+        ROUTE_CONFLICT,
+        PROXY_NOT_TRUSTED,
+        ASSERTED_IDENTITY,
+        ACCESS_LOG_FAILED,
         BUG,
         CANNOT_START,
+        BACKEND_DOWN,
+        BACKEND_CAPS,
     )
 }
 """All problems by name."""

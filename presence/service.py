@@ -19,7 +19,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from presence.accounts import AccountError
-from presence.build import Node, apply_changes, build_node, http_sites, reload_certificates
+from presence.build import Node, apply_changes, build_node, reload_certificates
 from presence.config import DEFAULT_STATE_DIR, XDMS_ROLES, ConfigError, restart_required
 from presence.fatal import exit_with
 from presence.metrics import release
@@ -88,6 +88,8 @@ class PresenceService(Service):
         node = self._node = build_node(config, self._reactor)
         self._operation = Operation(config, node, self._reactor, lambda: self._life)
         self._operation.start()
+        if node.access is not None:
+            node.access.start()
         await node.store.start()
         await node.accounts.start()
         if node.documents is not None:
@@ -150,7 +152,7 @@ class PresenceService(Service):
 
     def _listen_http(self, node: Node) -> None:
         """Open the HTTP ports for documents."""
-        for points, site in http_sites(self._config, node):
+        for site, points in node.sites:
             proxy = node.proxy is not None and site is node.proxy.site
             for point in points:
                 address, port = site.listen(point.address, point.port, node.tls.get(point))
@@ -190,7 +192,7 @@ class PresenceService(Service):
             self._log.info("stopping")
         self._running = False
         # Requests in progress end first, while everything they need is there.
-        for site in node.sites:
+        for site, _ in node.sites:
             await site.stop()
         if node.proxy is not None:
             await node.proxy.stop()
@@ -205,6 +207,8 @@ class PresenceService(Service):
         await DeferredList(node.ua.stop(), consumeErrors=True)
         node.wheel.stop()
         await node.accounts.stop()
+        if node.access is not None:
+            await node.access.stop()
         await operation.stop()
         self._log.info("stopped")
 

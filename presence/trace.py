@@ -5,7 +5,6 @@ Both are taps of the transports, which cost one comparison per message while the
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from presence.boundedfile import BoundedFile
 from presence.oplog import TRACE_FAILED, report
 from pysip.correlate import correlation
 from pysip.errors import ParseError
@@ -42,47 +42,6 @@ _USERINFO = re.compile(r"""\b(sips?:)([^\s<>@:"]*):[^\s<>@"]*@""", re.I)
 """A URI with a password."""
 
 
-class TraceFile:
-    """A file that never takes more than ``limit`` octets, together with its predecessor.
-
-    :param path: the file, readable by its owner only; ``.1`` is added for the predecessor.
-    :param limit: octets.
-    """
-
-    def __init__(self, path: Path, limit: int) -> None:
-        """Open it; what is there is kept.
-
-        :raises OSError: it cannot be opened.
-        """
-        self._path = path
-        self._half = limit // 2
-        self._open()
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
-
-    def write(self, entry: bytes) -> None:
-        """Append an entry; the predecessor is dropped when there is no room.
-
-        :raises OSError: it cannot be written.
-        """
-        if len(entry) > self._half:
-            entry = entry[: self._half - 7] + b"\n[...]\n"
-        if self._size + len(entry) > self._half:
-            self.close()
-            os.replace(self._path, f"{self._path}.1")
-            self._open()
-        self._size += os.write(self._descriptor, entry)
-
-    def close(self) -> None:
-        """Close it; harmless when it is closed."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
 @implementer(IMessageTap)
 class Tracer:
     """Writes all messages of some users, with credentials masked (OBS-02).
@@ -101,12 +60,12 @@ class Tracer:
         self,
         users: Iterable[str],
         canonical: Callable[[str], str],
-        file: TraceFile,
+        file: BoundedFile,
         wall: Callable[[], float],
     ) -> None:
         self._users = frozenset(users)
         self._canonical = canonical
-        self._file: TraceFile | None = file
+        self._file: BoundedFile | None = file
         self._wall = wall
         # A message is looked at more closely when it has a user part in it, or something
         # that can be written in several ways.
@@ -325,7 +284,7 @@ class Tracing:
             users = [
                 self._canonical(user if ":" in user else f"sip:{user}") for user in settings.users
             ]
-            file = TraceFile(path, settings.max_size)
+            file = BoundedFile(path, settings.max_size)
         except (OSError, ParseError) as error:
             report(self._log, TRACE_FAILED, str(error))
             return None

@@ -15,11 +15,13 @@ from twisted.internet.defer import DeferredList
 
 from presence.config import XDMS_ROLES
 from presence.subscribers import AccountSubscribers, ServedSubscribers, served_identity
-from pysip.transport.credentials import load_credentials, load_trust_roots
+from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
+from xcap.auth.audit import log_audit
 from xcap.auth.digest import DigestSettings, HttpDigestAuthenticator, nonce_windows
 from xcap.auth.identity import IdentityAsserter
 from xcap.auth.lockout import LockOut
 from xcap.auth.nonces import Nonces
+from xcap.clienttls import VerifiedServer
 from xcap.document import Limits
 from xcap.exchange import ExchangeSettings
 from xcap.feed import ChangeFeed
@@ -35,13 +37,7 @@ from xcap.routes import STANDARD_AUIDS, Group, RouteTable, Servers
 from xcap.server import DocumentServer
 from xcap.store.memory import MemoryDocumentStore
 from xcap.store.sqlite import SqliteDocumentStore
-from xcap.upstream import (
-    LocalBackEnd,
-    RemoteBackEnd,
-    UpstreamSettings,
-    client_tls,
-    server_endpoint,
-)
+from xcap.upstream import LocalBackEnd, RemoteBackEnd, UpstreamSettings, server_endpoint
 from xcap.usage.base import Quotas, Trusted
 from xcap.usage.names import COMMON_POLICY
 from xcap.usage.standard import UsageSettings, standard_usages
@@ -50,6 +46,7 @@ from xcap.writing import ServerSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from presence.accesslog import AccessLog
     from presence.accounts import Accounts
     from presence.config import BackEnd, Config
     from presence.eventserver import EventServer
@@ -115,6 +112,7 @@ def build_documents(
     domains: Domains,
     events: EventServer,
     overloaded: Callable[[], float | None],
+    access: AccessLog | None,
 ) -> Documents | None:
     """The document servers of the configured roles, None when there are none.
 
@@ -158,6 +156,7 @@ def build_documents(
             any_document_type=xcap.accept_untyped_documents,
             bare_att_value=frozenset(root.uri for root in roots if xcap.bare_attributes),
             accept_bare_att_value=xcap.accept_bare_attributes,
+            quoted_tags=xcap.quoted_directory_tags,
             fallback_namespaces={"pres-rules": COMMON_POLICY} if xcap.plain_ruleset else {},
         ),
     )
@@ -174,7 +173,13 @@ def build_documents(
     events.add_package(UaProfilePackage(*common, time.time))
     site = None
     if config.xdms.listen:
-        site = HttpSite(server, reactor, http_settings(config), overloaded=overloaded)
+        site = HttpSite(
+            server,
+            reactor,
+            http_settings(config),
+            overloaded=overloaded,
+            access=access.served if access is not None else None,
+        )
     return Documents(store, subscribers, usages, server, feed, site)
 
 
@@ -185,6 +190,7 @@ def build_proxy(
     domains: Domains,
     documents: Documents | None,
     overloaded: Callable[[], float | None],
+    access: AccessLog | None,
 ) -> Proxy | None:
     """The Aggregation Proxy, None when this process plays no such role.
 
@@ -211,6 +217,7 @@ def build_proxy(
         asserter = IdentityAsserter(backend.identity_header)
         asserters.update({part.name: asserter for part in (*parts, *servers)})
     routes = RouteTable(groups)
+    audit = access.audited if access is not None else log_audit
     authenticator = HttpDigestAuthenticator(
         accounts,
         roots.realm,
@@ -229,6 +236,7 @@ def build_proxy(
             settings.block_time,
             clock=reactor.seconds,
         ),
+        audit=audit,
     )
     asserter = IdentityAsserter()
     identity = f"sip:aggregation-proxy@{domains.default}"
@@ -250,6 +258,8 @@ def build_proxy(
         asserters=asserters,
         canonical=lambda uri: served_identity(uri, domains),
         canonical_user=lambda uri: served_identity(uri, domains),
+        access=access.proxied if access is not None else None,
+        audit=audit,
     )
     site = HttpSite(proxy, reactor, http_settings(config), overloaded=overloaded)
     return Proxy(proxy, authenticator, routes, merged, remotes, site)
@@ -345,9 +355,9 @@ def _remotes(config: Config, backend: BackEnd, reactor: Any) -> list[RemoteBackE
         host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
         tls = None
         if parts.scheme == "https":
-            roots = load_trust_roots([backend.ca]) if backend.ca else None
             own = load_credentials(backend.certificate, backend.key) if backend.key else None
-            tls = client_tls(host, roots, own)
+            roots = load_trust_roots([backend.ca]) if backend.ca else None
+            tls = VerifiedServer(host, TlsSettings(credentials=own, trust_roots=roots))
         name = backend.name if len(backend.servers) == 1 else f"{backend.name}-{parts.netloc}"
         authority = _roots(config)[0].authority
         found.append(

@@ -67,6 +67,9 @@ class Http(Table, frozen=True):
     :ivar request_timeout: for an answer.
     :ivar balancers: addresses of load balancers that end TLS before this server.
     :ivar ciphers: ``compatible`` adds a suite for handsets of 2006.
+    :ivar access_log: file with a line for each request, relative to the state directory; ""
+        for none (AGP-84).
+    :ivar access_log_size: octets of it and its predecessor together.
     """
 
     request_line: Count = 8192
@@ -82,6 +85,8 @@ class Http(Table, frozen=True):
     request_timeout: Positive = 30.0
     balancers: tuple[str, ...] = ()
     ciphers: Literal["modern", "compatible"] = "modern"
+    access_log: str = "access.log"
+    access_log_size: Annotated[int, Meta(ge=65536)] = 67108864
 
     def __post_init__(self) -> None:
         """Check the addresses."""

@@ -23,7 +23,6 @@ from presence import metrics
 from presence.build import Node as Parts
 from presence.exposition import counter, exposition, gauge, histogram
 from presence.health import HealthPort, make_site
-from xcap.histogram import Histogram
 from presence.metrics import collect
 from presence.overload import LatencyGuard
 from presence.registrar import Registrar
@@ -34,6 +33,7 @@ from pysip.transport.credentials import TlsSettings, load_credentials
 from pysip.transport.udp import UdpTransport
 from tests.certificates import issue, make_ca
 from tests.node import ALICE, BOB, Node, pidf
+from xcap.histogram import Histogram
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 Samples = dict[str, float]
@@ -117,6 +117,10 @@ def parts(node: Node, **changes: Any) -> Parts:
         "registrar": Registrar(node.store, node.domains, node.clock, node.wheel, node.wall),
         "tls": {},
         "generated": None,
+        "documents": None,
+        "proxy": None,
+        "access": None,
+        "sites": [],
         "transports": [
             (Listen("udp"), node.ua.layer.transport("UDP")),
             (Listen("tcp"), node.ua.layer.transport("TCP")),

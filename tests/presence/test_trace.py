@@ -11,9 +11,10 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from presence import trace
+from presence import boundedfile, trace
+from presence.boundedfile import BoundedFile
 from presence.tables import Trace
-from presence.trace import MessageLog, Taps, TraceFile, Tracer, Tracing, masked
+from presence.trace import MessageLog, Taps, Tracer, Tracing, masked
 from pysip.correlate import call_hash
 from pysip.interfaces import IMessageTap
 from pysip.message import Request, Response
@@ -250,9 +251,9 @@ class FileTests(SynchronousTestCase):
         self.path = pathlib.Path(self.mktemp())
         self.older = pathlib.Path(f"{self.path}.1")
 
-    def open(self, limit: int = 1000) -> TraceFile:
+    def open(self, limit: int = 1000) -> BoundedFile:
         """A file."""
-        file = TraceFile(self.path, limit)
+        file = BoundedFile(self.path, limit)
         self.addCleanup(file.close)
         return file
 
@@ -339,7 +340,7 @@ class LifeTests(TraceCase):
         def full(*_: object) -> int:
             raise OSError(28, "No space left on device")
 
-        self.patch(trace.os, "write", full)
+        self.patch(boundedfile.os, "write", full)
         self.assertEqual(self.alice.subscribe().status, 200)
         self.assertEqual(self.alice.subscribe().status, 200)
         self.assertEqual(self.problems(), [403])
@@ -387,7 +388,7 @@ class MessageLogTests(TraceCase):
 
     def test_interfaces(self) -> None:
         """Every tap provides IMessageTap."""
-        file = TraceFile(self.path, 1000)
+        file = BoundedFile(self.path, 1000)
         self.addCleanup(file.close)
         for tap in (MessageLog(), Taps(()), Tracer((), str, file, float)):
             verifyObject(IMessageTap, tap)

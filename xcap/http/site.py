@@ -128,12 +128,19 @@ class HttpSite:
         self._endpoints.append(endpoint)
         return cast("ServerFactory[Any]", SecureFactory(endpoint, plain, self._reactor))
 
-    def reload(self, tls: TlsSettings, others: Mapping[str, TlsSettings] | None = None) -> None:
+    def reload(
+        self,
+        tls: TlsSettings,
+        others: Mapping[str, TlsSettings] | None = None,
+        place: int | None = None,
+    ) -> None:
         """Use other certificates from the next connection on; open ones stay (AGP-14).
 
+        :param place: of which port, counted among those with TLS; None for all.
         :raises OpenSSL.SSL.Error: OpenSSL refuses them; the old ones stay in use.
         """
-        for endpoint in self._endpoints:
+        endpoints = self._endpoints if place is None else self._endpoints[place : place + 1]
+        for endpoint in endpoints:
             endpoint.reload(tls, others or {})
 
     async def stop(self) -> None:
