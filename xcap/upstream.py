@@ -16,7 +16,6 @@ from zope.interface import implementer
 from xcap.auth.identity import IN_PROCESS
 from xcap.errors import XcapError
 from xcap.exchange import (
-    ConnectionPool,
     ExchangeSettings,
     FailureKind,
     UpstreamFailure,
@@ -24,6 +23,7 @@ from xcap.exchange import (
 )
 from xcap.histogram import Histogram
 from xcap.interfaces import IBackEnd
+from xcap.pool import ConnectionPool
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (

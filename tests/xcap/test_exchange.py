@@ -19,11 +19,11 @@ from zope.interface import implementer
 from tests.xcap.proxies import INDEX, head
 from xcap.exchange import (
     Connection,
-    ConnectionPool,
     ExchangeSettings,
     UpstreamFailure,
     request_octets,
 )
+from xcap.pool import ConnectionPool
 from xcap.records import HttpResponse
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
