@@ -154,6 +154,10 @@ class XcapClient:
             return None
         raise Refused(response)
 
+    def learn(self, uri: str, document: CachedDocument) -> None:
+        """Keep a document that became known otherwise, such as by a notification."""
+        self._cache.put(self.resolve(uri), document)
+
     async def change(self, uri: str, edit: Edit, content_type: str = "") -> CachedDocument:
         """Change a whole document that others may change, too (XCLI-03).
 

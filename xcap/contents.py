@@ -50,6 +50,11 @@ def attribute_value(body: bytes) -> str:
     return root.attributes["v"].value
 
 
+def attribute_body(value: str) -> bytes:
+    """The body that PUTs an attribute."""
+    return f'"{tree.escape_value(value)}"'.encode()
+
+
 def read_conflict(response: HttpResponse) -> Conflict | None:
     """What a 409 reports, None when it is not understood (XCLI-05, XCLI-06)."""
     if response.status != 409:
