@@ -156,6 +156,8 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
     events.compositor.policy = _publication_limits(config, clock)
     events.notifier.set_policy(_notifier_policy(config), _rates(config))
     events.reauthorize()
+    if node.documents is not None:
+        node.documents.feed.recheck()
 
 
 def reload_certificates(config: Config, node: Node) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from twisted.logger import Logger
 
 from pysip.dialog import single_contact, uas_dialog, wants_sips
-from pysip.errors import SipError
+from pysip.errors import ParseError, SipError
 from pysip.event.notify import NotifySender
 from pysip.event.subscription import CSEQ_BLOCK, FORCED, Subscription
 from pysip.event.table import SubscriptionTable
@@ -102,6 +102,7 @@ class Notifier:
     def stop(self) -> None:
         """Send nothing more; call it before the store is stopped."""
         self._pacer.stop()
+        self.sender.stopped = True
         for subscription in self._table.dialogs.values():
             if (
                 subscription.in_flight
@@ -127,7 +128,10 @@ class Notifier:
         :raises SipError: the refusal; nothing has changed then.
         """
         request = served.request
-        event = request.event
+        try:
+            event = request.event
+        except ParseError:
+            event = None  # RFC 6080 section 6.6 wants 489 here, too (UAP-05)
         package = self._packages.get(event.package) if event is not None else None
         if event is None or package is None:
             self.find(request)

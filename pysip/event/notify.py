@@ -50,6 +50,7 @@ class NotifySender:
     :param gone: forgets a subscription whose watcher is gone.
 
     :ivar outcomes: answers to NOTIFYs by final status (OBS-01).
+    :ivar stopped: nothing is done about answers any more.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class NotifySender:
         self._wall = wall
         self._gone = gone
         self.outcomes: Counter[int] = Counter()
+        self.stopped = False
         self.set_policy(policy, rates)
 
     def set_policy(self, policy: NotifierPolicy, rates: IRatePolicy) -> None:
@@ -247,15 +249,20 @@ class NotifySender:
 
     def answered(self, subscription: Subscription, status: int, response: Response | None) -> None:
         """The NOTIFY in flight has its final outcome (NOT-10, NOT-12)."""
+        if self.stopped:
+            return  # the store is closing: after the next start it counts as not delivered
         subscription.in_flight = False
         self.outcomes[status] += 1
         if subscription.ending and subscription.due == NOT_DUE:
             return
         after = retry_after(response) if response is not None and status >= 300 else None
-        outcome = notify_outcome(status, after, self.policy.keep_on_timeout)
+        package = self._packages[subscription.package]
+        # Who may have missed a change would misunderstand the next one (XEVT-14).
+        keep = self.policy.keep_on_timeout and not package.incremental
+        outcome = notify_outcome(status, after, keep)
         if outcome == DELIVERED:
             subscription.redirected = False
-            self._packages[subscription.package].acknowledged(subscription)
+            package.acknowledged(subscription)
             if subscription.delivered != subscription.sent:
                 subscription.delivered = subscription.sent
                 if subscription.id and not subscription.ending:

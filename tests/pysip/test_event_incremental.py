@@ -7,8 +7,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from presence.limits import DomainRates
 from pysip.errors import SipError
 from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.table import NotifierPolicy
 from pysip.message import response_to
 from tests.node import BOB, Node, Peer
 
@@ -127,6 +129,30 @@ class IncrementalTests(SynchronousTestCase):
         """What the package refuses leaves nothing behind."""
         self.assertEqual(self.subscribe(body=b"bad").status, 400)
         self.assertEqual(len(self.node.presence.notifier), 0)
+
+    def test_unreadable_event(self) -> None:
+        """An Event header that cannot be parsed is a bad event: 489 (UAP-05)."""
+        answer = self.peer.subscribe(event="ua-profile;profile-type=")
+        self.assertEqual(answer.status, 489)
+        self.assertIn("counting", answer.first("allow-events") or "")
+
+    def test_time_out_ends(self) -> None:
+        """A NOTIFY that nobody answers ends the subscription, whatever presence does (XEVT-14)."""
+        notifier = self.node.presence.notifier
+        notifier.set_policy(NotifierPolicy(keep_on_timeout=True), DomainRates(0.0, {}))
+        self.subscribe(body=b"x")
+        self.peer.answer = 0
+        self.count()
+        self.node.advance(40, step=0.5)
+        self.assertEqual(len(notifier), 0)
+
+    def test_answer_after_the_end(self) -> None:
+        """What is answered once the notifier has stopped changes nothing in the store."""
+        self.subscribe(body=b"x")
+        (subscription,) = self.node.presence.notifier.subscriptions("counting", BOB)
+        self.node.presence.stop()
+        self.node.presence.notifier.sender.answered(subscription, 481, None)
+        self.assertEqual(len(self.node.presence.notifier), 1)
 
     def test_put_off(self) -> None:
         """A notification that is not there yet leaves as soon as it is, for a fetch too."""
