@@ -176,12 +176,12 @@ class AggregationProxy:
             answer = compress(answer, head.headers.get("accept-encoding"))
         sent = answer
         if answer.body and (head.method == "HEAD" or answer.status in (204, 304)):
-            sent = attrs.evolve(answer, body=b"")
+            sent = HttpResponse(answer.status, answer.headers)
         added: list[tuple[str, str]] = [("X-Request-Id", passage.request_id)]
         if passage.who is not None:
             added += passage.who.answer_headers(sent)
         self._note(passage, answer.status, len(sent.body))
-        return attrs.evolve(answer, headers=(*answer.headers, *added))
+        return HttpResponse(answer.status, (*answer.headers, *added), answer.body)
 
     def _give_up(self, passage: Passage) -> None:
         self.abandoned += 1
@@ -299,7 +299,7 @@ class AggregationProxy:
         ):
             # only what GET gives can tell how long its coded body would be (AGP-71)
             method = "GET"
-        return attrs.evolve(head, method=method, headers=Headers(fields))
+        return Head(method, head.target, head.authority, Headers(fields), head.peer)
 
     async def _forward(
         self, passage: Passage, back_end: IBackEnd, head: Head
@@ -333,7 +333,7 @@ class AggregationProxy:
         keep_length = passage.head.method == "HEAD" and not answer.body
         fields = answer_fields(answer, keep_length=keep_length)
         fields.append(self._via)
-        return attrs.evolve(answer, headers=tuple(fields))
+        return HttpResponse(answer.status, tuple(fields), answer.body)
 
     def _checked(self, passage: Passage, status: int) -> XcapError | None:
         """What an answer that is not for the client becomes."""

@@ -24,6 +24,7 @@ from xcap.exchange import (
 from xcap.histogram import Histogram
 from xcap.interfaces import IBackEnd
 from xcap.pool import ConnectionPool
+from xcap.records import Head
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from xcap.interfaces import IHttpService
-    from xcap.records import Head, HttpResponse, Receive
+    from xcap.records import HttpResponse, Receive
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that may be repeated whatever has become of the first attempt (AGP-79)."""
@@ -89,7 +90,8 @@ class LocalBackEnd:
 
     async def begin(self, head: Head) -> HttpResponse | Receive:
         """Hand the request over, as coming from the proxy of this process."""
-        return await self._service.begin(attrs.evolve(head, peer=IN_PROCESS))
+        head = Head(head.method, head.target, head.authority, head.headers, IN_PROCESS)
+        return await self._service.begin(head)
 
 
 @attrs.frozen(slots=True, kw_only=True)
