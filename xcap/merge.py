@@ -90,6 +90,21 @@ class _Capabilities:
     waiting: list[Deferred[None]] | None = None
 
 
+def caps_request(root: Root, asserter: IIdentityAsserter, identity: str) -> Head:
+    """A request for a server's capabilities, also good to see whether it lives (AGP-78).
+
+    :param identity: who asks: an identity of the proxy itself.
+    """
+    fields = [("Host", root.authority), *asserter.assertion((identity,))]
+    return Head(
+        "GET",
+        f"{root.prefix}{CAPS}/global/index",
+        root.authority,
+        Headers(fields),
+        HttpPeer("", secure=root.uri.startswith("https:")),
+    )
+
+
 class MergedDocuments:
     """Asks document servers and merges their answers.
 
@@ -226,14 +241,7 @@ class MergedDocuments:
 
     def _caps_request(self, root: Root, back_end: IBackEnd) -> Head:
         asserter = self._asserters.get(back_end.name, self._asserter)
-        fields = [("Host", root.authority), *asserter.assertion((self._identity,))]
-        return Head(
-            "GET",
-            f"{root.prefix}{CAPS}/global/index",
-            root.authority,
-            Headers(fields),
-            HttpPeer("", secure=root.uri.startswith("https:")),
-        )
+        return caps_request(root, asserter, self._identity)
 
     # -- directories --------------------------------------------------------------------
 

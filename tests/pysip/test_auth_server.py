@@ -413,6 +413,15 @@ class NonceWindowsTests(SynchronousTestCase):
         self.assertTrue(self.windows.use("n", 1, "b"))
         self.assertFalse(self.windows.use("n", 1, "a"))
 
+    def test_width(self) -> None:
+        """AGP-30: the window is as wide as wanted: counts below it are refused."""
+        for window, oldest in ((64, 137), (128, 73)):
+            windows = NonceWindows(300, clock=self.time, window=window)
+            self.assertTrue(windows.use("n", 200, "a"))
+            self.assertFalse(windows.use("n", oldest - 1, "a"))
+            self.assertTrue(windows.use("n", oldest, "a"))
+            self.assertFalse(windows.use("n", oldest, "a"))
+
     def test_remembered_for_the_lifetime(self) -> None:
         """AUT-06: whenever a nonce is used within its lifetime, it was not forgotten."""
         for start in (0, 1, 150, 299, 300):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -21,7 +22,7 @@ from pysip.auth.digest import (
     session_ha1,
 )
 from pysip.header import parse_credentials
-from xcap.auth.audit import AuditEvent
+from xcap.auth.audit import AuditEvent, log_audit
 from xcap.auth.digest import (
     DigestAuthenticated,
     DigestSettings,
@@ -757,3 +758,19 @@ class GuessingTests(DigestTestCase):
         done = self.accepted(request(self.answer()))
         self.assertNotIn(HA1["SHA-256"], repr(done))
         self.assertIn("_secret", {field.name for field in attrs.fields(DigestAuthenticated)})
+
+
+class AuditTests(SynchronousTestCase):
+    """What the operator reads."""
+
+    def test_log(self) -> None:
+        """AGP-39, AGP-84: a lock is a numbered problem; who and from where only for debugging."""
+        events: list[dict[str, object]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        log_audit(AuditEvent("wrong", "alice", "192.0.2.1"))
+        log_audit(AuditEvent("locked", "alice", "192.0.2.1", "ten"))
+        self.assertEqual([e.get("problem") for e in events], [None, "guessing", None])
+        loud = [e for e in events if e["log_level"] is not LogLevel.debug]
+        self.assertEqual(len(loud), 1)
+        self.assertNotIn("alice", repr(loud))

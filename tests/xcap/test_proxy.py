@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
@@ -459,6 +461,42 @@ class ForwardingTests(ProxyTestCase):
         self.refused(404, head("/org.openmobilealliance.search/global/", "POST"))
         self.shared.answer = HttpResponse(405, (("Allow", "GET"),))
         self.assertEqual(self.ask(head(INDEX, "POST"), b"x").status, 405)
+
+
+class HostileTests(ProxyTestCase):
+    """Whatever comes."""
+
+    @given(
+        st.text(st.characters(max_codepoint=126), max_size=80),
+        st.sampled_from(("GET", "PUT", "DELETE", "OPTIONS", "HEAD", "X")),
+        st.lists(
+            st.tuples(
+                st.sampled_from(
+                    (
+                        "X-3GPP-Intended-Identity",
+                        "Via",
+                        "Connection",
+                        "Content-Encoding",
+                        "Content-Length",
+                        "Accept-Encoding",
+                        "If-Match",
+                        "Accept",
+                    )
+                ),
+                st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0")),
+            ),
+            max_size=4,
+        ),
+    )
+    def test_anything(self, text: str, method: str, fields: list[tuple[str, str]]) -> None:
+        """AGP-74, AGP-80: every request of a user gets an answer, never a traceback."""
+        self.setUp()
+        for back_end in (self.shared, self.presence, self.rls):
+            back_end.answer = HttpResponse(200, (), b"")
+        caps = "/xcap-caps/global/index"
+        for target in (f"/{text}", INDEX + text, f"{INDEX}/~~/{text}", f"{caps}/~~/{text}"):
+            answer = self.ask(head(target, method, *fields), b"<a/>")
+            self.assertIn(answer.status, {*range(200, 500), 502, 503})
 
 
 class CodingTests(ProxyTestCase):
