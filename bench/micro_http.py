@@ -154,16 +154,16 @@ def served(count: int, tls: bool, profile: cProfile.Profile | None) -> None:
             marks.append(time.process_time())
             requests.append(done)
         if len(marks) == 3 or process.poll():
-            reactor.stop()  # type: ignore[attr-defined]
+            reactor.stop()
         else:
-            reactor.callLater(0.002, look)  # type: ignore[attr-defined]
+            reactor.callLater(0.002, look)
 
     arguments = [sys.executable, __file__, str(count), "--client", str(port)]
     with subprocess.Popen(arguments + (["--tls"] if tls else [])) as process:
         look()
         if profile is not None:
             profile.enable()
-        reactor.run()  # type: ignore[attr-defined]
+        reactor.run()
         if profile is not None:
             profile.disable()
         process.wait()

@@ -34,7 +34,7 @@ _VALUE = rb"[\t\x20-\x7e\x80-\xff]*"
 _REQUEST_LINE = re.compile(rb"(%b) (%b) HTTP/([0-9])\.([0-9])\r\n" % (_TOKEN, _TARGET))
 _FIELDS = re.compile(rb"(?:%b:%b\r\n)*+" % (_TOKEN, _VALUE))
 _NO_LINE_END = re.compile(rb"[^\r]\n|\A\n|\r[^\n]")
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(?::([0-9]{0,5}))?")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]+)(?::([0-9]{0,5}))?")
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?]*)(.*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -121,7 +121,7 @@ def parse_head(raw: bytes, settings: HttpSettings) -> RequestHead:
     except HttpParserUpgrade:
         pass  # no other protocol is offered; the field may be ignored (RFC 9110 section 7.8)
     except HttpParserError as error:
-        if _other_coding(collector.fields):
+        if _other_coding(collector.fields) and b"\r\ncontent-length:" not in raw.lower():
             raise XcapError(501, "no transfer coding but chunked is known here") from error
         raise XcapError(400, "the header block is malformed") from error
     return _framed(method, line[2].decode("ascii"), line[4] == b"0", collector.fields)
@@ -130,11 +130,7 @@ def parse_head(raw: bytes, settings: HttpSettings) -> RequestHead:
 def _other_coding(fields: list[tuple[str, str]]) -> bool:
     """Whether llhttp refuses a transfer coding that is well-formed."""
     codings = [value.lower() for name, value in fields if name == "transfer-encoding"]
-    return (
-        bool(codings)
-        and not any(name == "content-length" for name, _ in fields)
-        and "chunked" not in ",".join(codings)
-    )
+    return bool(codings) and "chunked" not in ",".join(codings)
 
 
 def _framed(method: str, target: str, old: bool, fields: list[tuple[str, str]]) -> RequestHead:

@@ -322,7 +322,7 @@ class HttpConnection(Link):
         body = exchange.body
         if body is None or (exchange.request.expects and not body.size and not self._buffer):
             return False
-        return body.discard(self.serving.settings.refused_body)
+        return body.discard(self.serving.settings.refused_body + len(self._buffer))
 
     def _drain(self, exchange: Exchange) -> None:
         self.phase = Phase.DRAIN
