@@ -14,7 +14,8 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from pysip.transport.base import host_port
 from xcap.agenttls import ServerTrust, Trust
 from xcap.auth.client import HttpCredentials, ServerUnproven
-from xcap.exchange import ConnectionPool, ExchangeSettings, UpstreamFailure, request_octets
+from xcap.exchange import ExchangeSettings, UpstreamFailure, request_octets
+from xcap.pool import ConnectionPool
 from xcap.records import Head, Headers, HttpPeer, HttpResponse
 
 if TYPE_CHECKING:
