@@ -9,7 +9,7 @@ import msgspec
 from twisted.logger import Logger
 
 from pysip.dialog import single_contact, uas_dialog, wants_sips
-from pysip.errors import ParseError, SipError
+from pysip.errors import SipError
 from pysip.event.notify import NotifySender
 from pysip.event.subscription import CSEQ_BLOCK, FORCED, Subscription
 from pysip.event.table import SubscriptionTable
@@ -128,10 +128,7 @@ class Notifier:
         :raises SipError: the refusal; nothing has changed then.
         """
         request = served.request
-        try:
-            event = request.event
-        except ParseError:
-            event = None  # RFC 6080 section 6.6 wants 489 here, too (UAP-05)
+        event = request.event
         package = self._packages.get(event.package) if event is not None else None
         if event is None or package is None:
             self.find(request)

@@ -130,12 +130,6 @@ class IncrementalTests(SynchronousTestCase):
         self.assertEqual(self.subscribe(body=b"bad").status, 400)
         self.assertEqual(len(self.node.presence.notifier), 0)
 
-    def test_unreadable_event(self) -> None:
-        """An Event header that cannot be parsed is a bad event: 489 (UAP-05)."""
-        answer = self.peer.subscribe(event="ua-profile;profile-type=")
-        self.assertEqual(answer.status, 489)
-        self.assertIn("counting", answer.first("allow-events") or "")
-
     def test_time_out_ends(self) -> None:
         """A NOTIFY that nobody answers ends the subscription, whatever presence does (XEVT-14)."""
         notifier = self.node.presence.notifier
