@@ -1,4 +1,4 @@
-"""The ``presencectl`` command: accounts, publishing and watching from a terminal."""
+"""The ``presencectl`` command: accounts, presence and documents from a terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from presence.commands import publish, watch
+    from presence.commands import publish, watch, xcap
 
     parser = argparse.ArgumentParser(
         prog="presencectl",
-        description="Manage accounts of a presence server, publish presence and watch it.",
+        description=(
+            "Manage accounts of a presence server, publish presence and watch it, "
+            "read and write documents."
+        ),
         epilog=(
             "presencectl COMMAND --help shows the options of a command and examples.\n\n"
-            "environment: PRESENCE_SERVER, PRESENCE_USER, PRESENCE_PASSWORD_FILE and\n"
-            "PRESENCE_STATE are defaults of the options named there.\n\n" + EXIT_STATUS
+            "environment: PRESENCE_SERVER, PRESENCE_USER, PRESENCE_PASSWORD_FILE,\n"
+            "PRESENCE_STATE and PRESENCE_XCAP_ROOT are defaults of the options named there.\n\n"
+            + EXIT_STATUS
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -32,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     account.add_parser(parsers)
     publish.add_parser(parsers)
     watch.add_parser(parsers)
+    xcap.add_parser(parsers)
     return parser
 
 

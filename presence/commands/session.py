@@ -38,6 +38,16 @@ class ClientCommand(Protocol):
         """Come to an end soon; the Deferred of :meth:`run` fires then."""
 
 
+class Interruptible(Protocol):
+    """Work from start to end."""
+
+    def start(self) -> Deferred[int]:
+        """Do everything; fires with the exit status once all is closed."""
+
+    def interrupt(self) -> None:
+        """The user has had enough."""
+
+
 class Output:
     """A text stream of which each line is seen at once.
 
@@ -150,7 +160,7 @@ class Process:
     :ivar status: exit status of the process.
     """
 
-    def __init__(self, reactor: Any, session: Session) -> None:
+    def __init__(self, reactor: Any, session: Interruptible) -> None:
         self._reactor = reactor
         self._session = session
         self._interrupted = False
@@ -190,6 +200,18 @@ def run(
     settings: ClientSettings, command: ClientCommand, output: Output, *, debug: bool = False
 ) -> int:
     """Run a command under the reactor; gives the exit status of the process."""
+
+    def make(reactor: Any) -> Session:
+        client = PresenceClient(reactor, settings, agent="presencectl")
+        return Session(client, command, Output(sys.stderr))
+
+    return run_session(make, output, debug=debug)
+
+
+def run_session(
+    make: Callable[[Any], Interruptible], output: Output, *, debug: bool = False
+) -> int:
+    """Run what ``make`` makes for the reactor; gives the exit status of the process."""
     from twisted.internet import reactor
     from twisted.logger import globalLogBeginner, textFileLogObserver
 
@@ -197,8 +219,7 @@ def run(
         globalLogBeginner.beginLoggingTo(
             [textFileLogObserver(sys.stderr)], redirectStandardIO=False
         )
-    client = PresenceClient(reactor, settings, agent="presencectl")
-    process = Process(reactor, Session(client, command, Output(sys.stderr)))
+    process = Process(reactor, make(reactor))
     output.on_broken = process.interrupt
     # Once it runs, the reactor has a descriptor that wakes it at every signal; without that
     # a signal just before it begins to wait would be noticed at the next timer only.
