@@ -84,13 +84,13 @@ def check_partial(data: bytes, settings: HttpSettings) -> None:
 
     :raises XcapError: 400, 414 or 431: it can be no head whatever follows.
     """
+    if _NO_LINE_END.search(data):
+        raise XcapError(400, "CR and LF end a line together, and are found nowhere else")
     line = data.find(b"\r\n")
     if (line if line >= 0 else len(data) - 1) > settings.line:
         raise XcapError(414, "the request line is too long")
     if line >= 0 and len(data) - line > settings.block + 4:
         raise XcapError(431, "the header block is too large")
-    if _NO_LINE_END.search(data):
-        raise XcapError(400, "CR and LF end a line together, and are found nowhere else")
 
 
 def parse_head(raw: bytes, settings: HttpSettings) -> RequestHead:

@@ -93,10 +93,20 @@ def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
     return _PROTOCOL if _PROTOCOL in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
+class ServerConnection(SSL.Connection):
+    """OpenSSL's side of an accepted connection.
+
+    :ivar resumed: no certificate was shown, a session is resumed; counts once the handshake
+        is done.  pyOpenSSL does not tell otherwise.
+    """
+
+    resumed = True
+
+
 def _note_progress(connection: SSL.Connection, where: int, code: int) -> None:
-    """Mark a connection whose handshake is a full one: pyOpenSSL does not tell otherwise."""
+    """Mark a connection whose handshake is a full one."""
     if where == SSL.SSL_CB_ACCEPT_LOOP and connection.get_state_string() == _CERTIFICATE_SENT:
-        connection.set_app_data(True)
+        connection.resumed = False  # type: ignore[attr-defined]
 
 
 @attrs.frozen(slots=True)
@@ -187,11 +197,11 @@ class Endpoint:
             (mine.seconds_left() for mine in shown if mine is not None), default=float("inf")
         )
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> ServerConnection:  # noqa: N803
         """OpenSSL's side of an accepted connection."""
         if self._clock.seconds() >= self._renew:
             self.reload(self._tls, self._others)
-        connection = SSL.Connection(self._context, None)
+        connection = ServerConnection(self._context, None)
         connection.set_accept_state()
         return connection
 
@@ -216,9 +226,7 @@ def inspect(transport: object) -> Handshake:
     :param transport: of the protocol inside TLS.
     """
     wrapper = cast(TLSMemoryBIOProtocol, transport)
-    connection = cast("Callable[[], SSL.Connection]", wrapper.getHandle)()
+    connection = cast("Callable[[], ServerConnection]", wrapper.getHandle)()
     certificate = wrapper.getPeerCertificate()
     names = client_names(certificate.to_cryptography()) if certificate is not None else ()
-    return Handshake(
-        connection.get_protocol_version_name(), names, resumed=not connection.get_app_data()
-    )
+    return Handshake(connection.get_protocol_version_name(), names, connection.resumed)
