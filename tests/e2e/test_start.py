@@ -26,7 +26,8 @@ class FailingStartTests(SynchronousTestCase):
 
     def run_start(self, text: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Start with the configuration ``text``; it has to fail and leave no PID file."""
-        (self.folder / "p.toml").write_text(f'state_dir = "state"\n{text}')
+        settings = 'state_dir = "state"\nroles = ["presence-server", "registrar"]\n'
+        (self.folder / "p.toml").write_text(settings + text)
         done = subprocess.run(
             [sys.executable, "-c", TWISTD, *options, "presence", "start", "-c", "p.toml"],
             cwd=self.folder,
@@ -59,7 +60,7 @@ class FailingStartTests(SynchronousTestCase):
     def test_unknown_key(self) -> None:
         """The message names file, line and key."""
         message = self.start("[store]\nkind = 1\n", "-n")
-        self.assertIn("p.toml, line 3: store.kind: ", message)
+        self.assertIn("p.toml, line 4: store.kind: ", message)
 
     def test_certificate(self) -> None:
         """A key of another certificate."""
