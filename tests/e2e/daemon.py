@@ -113,7 +113,7 @@ class Daemon:
     """A server, its configuration and its state directory; it can be started many times.
 
     :param case: the test; at its end the server is stopped and its log examined.
-    :param points: listening points by a name; a free port is found at the first start.
+    :param points: listening points for SIP by a name; a free port is found at the first start.
     :param accounts: users with an account.
     :param settings: see :func:`tables`.
 
@@ -133,7 +133,8 @@ class Daemon:
         self.state = self.directory / "state"
         self.config = self.directory / "presence.toml"
         self.points: dict[str, dict[str, Any]] = {
-            name: {"port": 0, **point} for name, point in (points or DIGEST_POINTS).items()
+            name: {"port": 0, **point}
+            for name, point in (DIGEST_POINTS if points is None else points).items()
         }
         self.settings = copy.deepcopy(dict(tables() if settings is None else settings))
         self.expected = r"(?!)"
@@ -206,13 +207,19 @@ class Daemon:
 
     def start(self) -> Daemon:
         """Start the server and wait until it answers OPTIONS."""
-        log = self.launch().await_log("ready: serving")
-        ports = [int(port) for port in re.findall(r"listening on \w+ \S+ port (\d+)", log)]
+        return self.launch().ready()
+
+    def ready(self) -> Daemon:
+        """Wait until the launched server answers OPTIONS, if it speaks SIP at all."""
+        log = self.await_log("ready: serving")
+        listening = r"listening on \w+ \S+ port (\d+), authentication"
+        ports = [int(port) for port in re.findall(listening, log)]
         assert len(ports) == len(self.points), log
         for point, port in zip(self.points.values(), ports, strict=True):
             point["port"] = port  # the same after a restart
         self.write()
-        self.answers()
+        if self.points:
+            self.answers()
         return self
 
     def signal(self, number: signal.Signals) -> None:

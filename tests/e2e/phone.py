@@ -89,14 +89,16 @@ def credentials(
 class Watch:
     """The client's side of a subscription.
 
+    :ivar event: value of Event.
     :ivar response: the answer to the last SUBSCRIBE.
     :ivar target: Request-URI for the next one.
     :ivar cseq: CSeq number of the last one.
     :ivar last_cseq: CSeq number of the last NOTIFY.
     """
 
-    def __init__(self, uri: str, call_id: str, tag: str) -> None:
+    def __init__(self, uri: str, call_id: str, tag: str, event: str = "presence") -> None:
         self.uri = uri
+        self.event = event
         self.call_id = call_id
         self.tag = tag
         self.remote_tag = ""
@@ -113,6 +115,7 @@ class Watch:
             "tag": self.tag,
             "to_tag": self.remote_tag,
             "cseq": self.cseq,
+            "event": self.event,
         }
 
     def subscribed(self, response: Message) -> None:
@@ -282,17 +285,19 @@ class Phone:
         fields.setdefault("to", aor(self.user))
         return self.request("REGISTER", f"sip:{DOMAIN}", **fields)
 
-    def subscribe(self, user: str, **fields: str | int | None) -> Watch:
+    def subscribe(
+        self, user: str, event: str = "presence", **fields: str | int | bytes | None
+    ) -> Watch:
         """SUBSCRIBE to somebody; the answer is in the result."""
         number = next(_serial)
-        watch = Watch(aor(user), f"w{number}-{self.wire.local[1]}@{HOST}", f"w{number}")
+        watch = Watch(aor(user), f"w{number}-{self.wire.local[1]}@{HOST}", f"w{number}", event)
         self.resubscribe(watch, **fields)
         return watch
 
-    def resubscribe(self, watch: Watch, **fields: str | int | None) -> Message:
+    def resubscribe(self, watch: Watch, **fields: str | int | bytes | None) -> Message:
         """SUBSCRIBE in the dialog of ``watch``, or begin it."""
         watch.cseq += 1
-        watch.subscribed(self.request("SUBSCRIBE", watch.target, **watch.fields(), **fields))
+        watch.subscribed(self.request("SUBSCRIBE", watch.target, **{**watch.fields(), **fields}))
         return watch.response
 
     def notify(self, watch: Watch, timeout: float = 15.0) -> Message:
@@ -310,7 +315,8 @@ class Phone:
         assert parameter(message["to"], "tag") == watch.tag, message
         if watch.remote_tag:
             assert parameter(message["from"], "tag") == watch.remote_tag, message
-        assert message["event"] == "presence", message
+        package = message["event"].partition(";")[0]
+        assert package == watch.event.partition(";")[0], message
         assert message.cseq > watch.last_cseq, (message.cseq, watch.last_cseq)
         watch.last_cseq = message.cseq
         return message

@@ -192,9 +192,14 @@ def udp(port: int, local_port: int = 0) -> Wire:
     return Wire(udp_socket(local_port), (HOST, port))
 
 
+def tcp_socket(port: int, timeout: float = 10.0) -> socket.socket:
+    """A connected socket to a port of the server."""
+    return socket.create_connection((HOST, port), timeout)
+
+
 def tcp(port: int, timeout: float = 10.0) -> StreamWire:
     """A TCP connection to a port of the server."""
-    return StreamWire(socket.create_connection((HOST, port), timeout))
+    return StreamWire(tcp_socket(port, timeout))
 
 
 def tls(port: int, certificate: str, timeout: float = 10.0) -> StreamWire:
