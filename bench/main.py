@@ -28,7 +28,16 @@ from bench.hotpath import read_profile
 from bench.load import users
 from bench.proc import flush_milliseconds
 from bench.report import tables
-from bench.servers import DOMAIN, PASSWORD, ROOT, Kamailio, Presence, Server, ServerError
+from bench.servers import (
+    DOMAIN,
+    PASSWORD,
+    ROOT,
+    Documents,
+    Kamailio,
+    Presence,
+    Server,
+    ServerError,
+)
 
 Result = dict[str, Any]
 Arguments = Sequence[str | int]
@@ -88,14 +97,14 @@ class Run:
     def own(self) -> None:
         """Our load against our server, durable; then what is for information."""
         given = self._given
-        chosen = [(name, load) for name, load in self._own().items() if self._wanted(name)]
+        chosen = [(name, load) for name, load in self._own().items() if self.wanted(name)]
         for number in range(1, given.rounds + 1):
             for name, load in chosen:
                 self._load_ours("sqlite", name, load, number)
-            if self._wanted("core") and not given.durable:
+            if self.wanted("core") and not given.durable:
                 for variant in ("digest", "memory"):
                     self._load_ours(variant, "core", self._own()["core"], number)
-        if self._wanted("memory"):
+        if self.wanted("memory"):
             few = (1000, 2000, 1) if given.quick else (10000, 50000, 36)
             load = ("memory", "-n", few[0], "--subscriptions", few[1], "--settle", few[2])
             self._load_ours("sqlite", "memory", load, 1)
@@ -110,7 +119,7 @@ class Run:
             subjects = [subject for subject in subjects if subject[1] == "sqlite"]
         for number in range(1, given.rounds + 1):
             for name, load in self._reference().items():
-                if not self._wanted(name):
+                if not self.wanted(name):
                     continue
                 durable = [s for s in subjects if s[1] == "sqlite"]
                 others = [s for s in subjects if s[1] != "sqlite" and name == "core"]
@@ -119,10 +128,50 @@ class Run:
                 for server, variant in [*(durable if number % 2 else durable[::-1]), *others]:
                     self._load_reference(server, variant, name, load, number)
 
+    def documents(self) -> None:
+        """Documents over HTTP: the XDMS, the proxy before it, and Kamailio's XCAP server."""
+        given = self._given
+        subjects = ["xdms", "proxy"]
+        if given.peer_load is not None and given.kamailio:
+            subjects.append("kamailio")
+        for number in range(1, given.rounds + 1):
+            for subject in subjects if number % 2 else subjects[::-1]:
+                for phase in self._documents(subject):
+                    self._keep(
+                        {
+                            **{"load": "documents", "server": subject, "variant": "sqlite"},
+                            **{"scenario": "xcap", "round": number, **phase},
+                        }
+                    )
+
+    def _documents(self, subject: str) -> list[Result]:
+        with self._scratch() as directory:
+            server: Kamailio | Documents
+            if subject == "kamailio":
+                server = Kamailio(self._given.peer_load, directory, "sqlite")
+            else:
+                server = Documents(directory, subject)
+            with server:
+                options: list[str] = []
+                if isinstance(server, Documents):
+                    root = server.address
+                    if server.certificate:
+                        options = ["--password", PASSWORD, "--certificate", server.certificate]
+                else:
+                    root = server.root
+                count = max(100, self._given.n * 3 // 4)
+                return self._lines(
+                    [
+                        *(sys.executable, "-m", "bench.xcap", root, "--domain", DOMAIN),
+                        *("--pid", str(server.pid), "-n", str(count), *options),
+                    ],
+                    ROOT,
+                )
+
     def profile(self) -> None:
         """Where the time goes in each workload: our server under cProfile."""
         for name, load in self._own().items():
-            if not self._wanted(name):
+            if not self.wanted(name):
                 continue
             with self._scratch() as directory:
                 prefix = directory / "profile-"
@@ -132,7 +181,8 @@ class Run:
                     read = read_profile(Path(f"{prefix}{number}"), phase["operations"])
                     self._keep({**phase, "load": "profile", "scenario": name, **read})
 
-    def _wanted(self, scenario: str) -> bool:
+    def wanted(self, scenario: str) -> bool:
+        """Whether a scenario is to be run."""
         return not self._given.only or scenario in self._given.only
 
     # -- one load -----------------------------------------------------------------------
@@ -322,7 +372,7 @@ def _parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="SCENARIO",
-        choices=("core", "fanout-10", "fanout-100", "fanout-1000", "mixed", "memory"),
+        choices=("core", "fanout-10", "fanout-100", "fanout-1000", "mixed", "memory", "xcap"),
         help="leave the others out; may be repeated",
     )
     parser.add_argument(
@@ -371,6 +421,7 @@ def main() -> None:
         else:
             todo += [] if given.no_own else [run.own]
             todo += [run.reference] if given.peer_load is not None else []
+            todo += [run.documents] if run.wanted("xcap") else []
         status: str | int = 0
         try:
             for step in todo:

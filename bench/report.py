@@ -67,7 +67,7 @@ def medians(results: Iterable[Result]) -> dict[Key, Result]:
     """Medians by load, server, variant and phase."""
     grouped: dict[Key, list[Result]] = {}
     for result in results:
-        if result["load"] in ("own", "reference"):
+        if result["load"] in ("own", "reference", "documents"):
             key = (result["load"], result["server"], result["variant"], result["phase"])
             grouped.setdefault(key, []).append(result)
     return {key: median(group) for key, group in grouped.items()}
@@ -167,6 +167,44 @@ def _memory(found: dict[Key, Result]) -> str:
         ],
     ]
     return table(("state", "PSS MB", "octets each"), rows)
+
+
+_DOCUMENTS = (
+    *("put-new", "get", "get-304", "put-replace", "put-if-match", "put-412"),
+    *("get-element", "put-element", "delete-element", "delete"),
+)
+
+
+def _documents(found: dict[Key, Result]) -> str:
+    rows = []
+    for name in _DOCUMENTS:
+        ours, proxy, theirs = (
+            found.get(("documents", server, "sqlite", f"xcap-{name}"))
+            for server in ("xdms", "proxy", "kamailio")
+        )
+        if ours is None or proxy is None:
+            continue
+        ratio = least = ""
+        if theirs is not None and theirs["cpu_ms"]:
+            ratio = f"{ours['cpu_ms'] / theirs['cpu_ms']:.2f}"
+            least = f"{ours['least'] / theirs['least']:.2f}"
+        rows.append(
+            [
+                name.replace("-", " "),
+                f"{ours['cpu_ms']:.3f}",
+                f"{proxy['cpu_ms']:.3f}",
+                f"{theirs['cpu_ms']:.3f}" if theirs is not None else "",
+                *(ratio, least),
+                f"{ours['rate']:.0f} / {proxy['rate']:.0f}",
+                f"{_latency(ours)[2]} / {_latency(proxy)[2]}",
+                f"{ours['spread']:.2f} / {proxy['spread']:.2f}",
+            ]
+        )
+    head = (
+        *("operation", "XDMS", "through the proxy", "Kamailio, SQLite", "XDMS : Kamailio"),
+        *("of the best rounds", "per s", "p99 ms", "max/min"),
+    )
+    return table(head, rows) if rows else ""
 
 
 def _ratios(found: dict[Key, Result]) -> str:
@@ -280,6 +318,7 @@ def tables(results: list[Result]) -> dict[str, str]:
         "variants": lambda: _variants(found),
         "memory": lambda: _memory(found),
         "ratios": lambda: _ratios(found),
+        "documents": lambda: _documents(found),
         "information": lambda: _information(found),
         "profile": lambda: _profile(results),
         "faults": lambda: _faults(results),

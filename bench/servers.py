@@ -41,6 +41,10 @@ VARIANTS = tuple(_REPLACED)
 """``sqlite``: durable, the subject; ``digest``: the same with Digest; ``memory``: no store."""
 
 
+USER = "load"
+"""Trusted principal that the load of documents is from."""
+
+
 class ServerError(Exception):
     """A server does not start; says why."""
 
@@ -106,10 +110,7 @@ class Presence(Server):
 
     def _start(self) -> None:
         directory = self._directory
-        config = CONFIG.read_text()
-        for old, new in _REPLACED[self._variant].items():
-            config = config.replace(old, new)
-        (directory / "presence.toml").write_text(config)
+        (directory / "presence.toml").write_text(self._config())
         state = directory / "state"
         if self._variant == "digest":
             with AccountStore(state / "accounts.db") as accounts:
@@ -133,11 +134,21 @@ class Presence(Server):
                 stderr=output,
             )
         self.pid = self._child.pid
-        text = self._ready(log)
-        found = re.search(r"listening on UDP (\S+) port (\d+)", text)
+        self.address = self._place(self._ready(log))
+
+    def _config(self) -> str:
+        """Text of the configuration file."""
+        config = CONFIG.read_text()
+        for old, new in _REPLACED[self._variant].items():
+            config = config.replace(old, new)
+        return config
+
+    def _place(self, log: str) -> str:
+        """The address that the log tells."""
+        found = re.search(r"listening on UDP (\S+) port (\d+)", log)
         if found is None:
-            raise ServerError(f"the log tells no UDP port:\n{text}")
-        self.address = f"{found[1]}:{found[2]}"
+            raise ServerError(f"the log tells no UDP port:\n{log}")
+        return f"{found[1]}:{found[2]}"
 
     def _ready(self, log: Path) -> str:
         child = self._child
@@ -157,6 +168,45 @@ class Presence(Server):
             self._child = None
 
 
+class Documents(Presence):
+    """This server with the roles for documents.
+
+    :param variant: ``xdms``: the Shared XDMS over HTTP; ``proxy``: through the Aggregation
+        Proxy with TLS and Digest.
+
+    :ivar address: the XCAP root.
+    """
+
+    def __init__(self, directory: Path, variant: str, profiles: Path | None = None) -> None:
+        super().__init__(directory, "digest", [USER], profiles)
+        self._proxy = variant == "proxy"
+        self._port = _free_port()
+        scheme, host = ("https", "localhost") if self._proxy else ("http", "127.0.0.1")
+        self._root = f"{scheme}://{host}:{self._port}/xcap/"
+
+    @property
+    def certificate(self) -> str:
+        """PEM file of the certificate that was generated."""
+        return str(self._directory / "state" / "tls" / "certificate.pem") if self._proxy else ""
+
+    def _config(self) -> str:
+        if self._proxy:
+            roles = '"shared-xdms", "aggregation-proxy"'
+            point = f"[proxy]\nrate = 0.0\n[[proxy.listen]]\nport = {self._port}\n"
+        else:
+            roles = '"shared-xdms"'
+            point = f"[[xdms.listen]]\nport = {self._port}\ntls = false\n"
+        return (
+            f'roles = [{roles}]\ndomains = ["{DOMAIN}"]\n'
+            '[[listen]]\ntransport = "udp"\nport = 0\n'
+            f'[xcap]\nusers = "served"\nroots = {{ "{self._root}" = "{DOMAIN}" }}\n'
+            f'trusted = [{{ identity = "sip:{USER}@{DOMAIN}", write = true }}]\n{point}'
+        )
+
+    def _place(self, log: str) -> str:
+        return self._root
+
+
 class Kamailio(Server):
     """Kamailio, as the reference load configures it.
 
@@ -164,9 +214,12 @@ class Kamailio(Server):
     :param directory: an empty one, for its database and log.
     :param variant: ``sqlite``, ``mem`` or ``mem-auth``.
     :param seconds: after which it ends by itself, whatever happens to us.
+
+    :ivar root: XCAP root.
     """
 
     name = "kamailio"
+    root = ""
 
     def __init__(
         self, peer: Path, directory: Path, variant: str = "sqlite", seconds: int = 900
@@ -209,6 +262,7 @@ class Kamailio(Server):
             raise ServerError(f"Kamailio does not start: {errors.read().decode()[-2000:]}")
         told = json.loads(line)
         self.address, self.pid = told["target"], told["server_pid"]
+        self.root = f"http://{told['xcap']}"
 
     def _stop(self) -> None:
         child, self._child = self._child, None
