@@ -44,15 +44,7 @@ class Scope:
 
         :raises NamespaceError: for what the recommendation does not let be declared.
         """
-        for prefix, namespace in declared.items():
-            if prefix == "xmlns" or namespace == XMLNS_NAMESPACE:
-                raise NamespaceError("Prefix xmlns or its namespace is declared")
-            if (prefix == "xml") != (namespace == XML_NAMESPACE):
-                raise NamespaceError("Prefix xml or its namespace is declared otherwise")
-            if prefix and not namespace:
-                raise NamespaceError("A prefix is undeclared")
-            if "}" in namespace:  # is in no URI, and would end it in Clark notation
-                raise NamespaceError("Bad character in a namespace name")
+        check_declarations(declared)
         return Scope(declared, self)
 
     def find(self, prefix: str) -> str:
@@ -80,6 +72,23 @@ class Scope:
         if not found[""]:
             del found[""]
         return found
+
+
+def check_declarations(declared: Mapping[str, str]) -> None:
+    """Check the declarations of an element.
+
+    :param declared: namespace by prefix, "" being the default one and the namespace "" none.
+    :raises NamespaceError: for what the recommendation does not let be declared.
+    """
+    for prefix, namespace in declared.items():
+        if prefix == "xmlns" or namespace == XMLNS_NAMESPACE:
+            raise NamespaceError("Prefix xmlns or its namespace is declared")
+        if (prefix == "xml") != (namespace == XML_NAMESPACE):
+            raise NamespaceError("Prefix xml or its namespace is declared otherwise")
+        if prefix and not namespace:
+            raise NamespaceError("A prefix is undeclared")
+        if "}" in namespace:  # is in no URI, and would end it in Clark notation
+            raise NamespaceError("Bad character in a namespace name")
 
 
 def document_scope() -> Scope:

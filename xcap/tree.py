@@ -3,6 +3,9 @@
 lxml hangs text on elements and hides which namespace declarations an element itself has, and it
 may choose other prefixes when an element moves.  Patches (RFC 5261) address and keep all of
 these, so that they work on this tree.
+
+Prefixes are resolved here and not by expat, which would write the namespace in full before
+every attribute of a tag before anybody could object.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from typing import TypeAlias
 from xml.parsers import expat
 
 import attrs
+
+from xcap.namespaces import NamespaceError, check_declarations, split_clark, split_name
+from xcap.namespaces import clark as clark
 
 XML = "http://www.w3.org/XML/1998/namespace"
 """Namespace of the prefix ``xml``, which is always bound."""
@@ -27,7 +33,8 @@ _START = (
 NCNAME = f"[{_START}][-.0-9\xb7\u0300-\u036f\u203f-\u2040{_START}]*"
 """Regular expression of a name without colon (Namespaces in XML 1.0)."""
 
-_SEPARATOR = "\x1f"  # no character of XML, so that no name contains it
+
+split = split_clark
 
 
 class TreeError(ValueError):
@@ -51,6 +58,8 @@ class Bounds:
     :ivar nodes: elements, attributes, declarations, comments, instructions and texts.
     :ivar namespaces: declarations around any place.
     :ivar declared: characters of these.
+    :ivar name: characters of a namespace name.  All distinct names of attributes together may
+        not be longer than ``size``, as each is kept in full.
     """
 
     size: int = 4 << 20
@@ -58,6 +67,7 @@ class Bounds:
     nodes: int = 500_000
     namespaces: int = 256
     declared: int = 16384
+    name: int = 1024
 
 
 BOUNDS = Bounds()
@@ -183,19 +193,6 @@ Node: TypeAlias = Element | Text | Comment | Instruction
 Parent: TypeAlias = Element | Document
 
 
-def clark(namespace: str, local: str) -> str:
-    """A name in Clark notation."""
-    return f"{{{namespace}}}{local}" if namespace else local
-
-
-def split(name: str) -> tuple[str, str]:
-    """Namespace and local part of a name in Clark notation."""
-    if name.startswith("{"):
-        namespace, _, local = name[1:].partition("}")
-        return namespace, local
-    return "", name
-
-
 class _Builder:
     """Takes the events of the parser."""
 
@@ -205,15 +202,16 @@ class _Builder:
         self._at: Parent = self.document
         self._depth = 0
         self._nodes = 0
-        self._declarations: dict[str, str] = {}
+        # by prefix, what it is bound to in the elements that are open, the innermost last
+        self._bound: dict[str, list[str]] = {"": [""], "xml": [XML]}
         self._open: list[int] = []  # characters of the declarations of open elements
-        parser = expat.ParserCreate("utf-8", _SEPARATOR)
+        self._names: dict[tuple[str, str], str] = {}  # of attributes, each kept once
+        self._kept = 0
+        parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.ordered_attributes = True
-        parser.namespace_prefixes = True
         parser.XmlDeclHandler = self._declaration
         parser.StartDoctypeDeclHandler = self._doctype
-        parser.StartNamespaceDeclHandler = self._namespace
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
@@ -237,10 +235,6 @@ class _Builder:
     def _doctype(self, *_: object) -> None:
         raise TreeError("doctype", "document type declarations are not accepted")
 
-    def _namespace(self, prefix: str | None, uri: str | None) -> None:
-        self._count()
-        self._declarations[prefix or ""] = uri or ""
-
     def _append(self, node: Node) -> None:
         node.parent = self._at
         self._at.children.append(node)
@@ -250,24 +244,64 @@ class _Builder:
         self._depth += 1
         if self._depth > self._bounds.depth:
             raise TreeError("limit", "elements are nested too deeply")
-        prefix, namespace, local = _name(name)
-        element = Element(prefix, namespace, local)
-        element.declarations, self._declarations = self._declarations, {}
-        self._open.extend(len(uri) + len(prefix) for prefix, uri in element.declarations.items())
-        if len(self._open) > self._bounds.namespaces or sum(self._open) > self._bounds.declared:
-            raise TreeError("limit", "too many namespace declarations")
+        declared: dict[str, str] = {}
+        found: list[tuple[str, str, str]] = []
         for index in range(0, len(attributes), 2):
-            prefix, namespace, local = _name(attributes[index])
-            key = clark(namespace, local)
-            element.attributes[key] = Attribute(prefix, key, attributes[index + 1])
+            raw, value = attributes[index], attributes[index + 1]
+            prefix, local = split_name(raw) if ":" in raw else ("", raw)
+            if prefix == "xmlns" or raw == "xmlns":
+                declared[local if prefix else ""] = value
+            else:
+                found.append((prefix, local, value))
+        if declared:
+            self._declare(declared)
+        prefix, local = split_name(name)
+        element = Element(prefix, self._find(prefix), local)
+        element.declarations = declared
+        for prefix, local, value in found:
+            key = self._name(self._find(prefix), local) if prefix else local
+            if key in element.attributes:
+                raise NamespaceError("Two attributes have the same expanded name")
+            element.attributes[key] = Attribute(prefix, key, value)
         self._append(element)
         self._at = element
+
+    def _declare(self, declared: dict[str, str]) -> None:
+        """Take the declarations of an element into effect."""
+        check_declarations(declared)
+        bounds = self._bounds
+        if max(map(len, declared.values())) > bounds.name:
+            raise TreeError("limit", "too long a namespace name")
+        self._open.extend(len(uri) + len(prefix) for prefix, uri in declared.items())
+        if len(self._open) > bounds.namespaces or sum(self._open) > bounds.declared:
+            raise TreeError("limit", "too many namespace declarations")
+        for prefix, uri in declared.items():
+            self._bound.setdefault(prefix, []).append(uri)
+
+    def _find(self, prefix: str) -> str:
+        bound = self._bound.get(prefix)
+        if not bound:
+            raise NamespaceError("Undeclared prefix")
+        return bound[-1]
+
+    def _name(self, namespace: str, local: str) -> str:
+        """The name of an attribute in Clark notation."""
+        known = self._names.get((namespace, local))
+        if known is None:
+            known = self._names[namespace, local] = clark(namespace, local)
+            self._kept += len(known)
+            if self._kept > self._bounds.size:
+                raise TreeError("limit", "too long names")
+        return known
 
     def _end(self, _: str) -> None:
         self._depth -= 1
         at = self._at
         if isinstance(at, Element) and at.parent is not None:
-            del self._open[len(self._open) - len(at.declarations) :]
+            if at.declarations:
+                del self._open[len(self._open) - len(at.declarations) :]
+                for prefix in at.declarations:
+                    self._bound[prefix].pop()
             self._at = at.parent
 
     def _text(self, data: str) -> None:
@@ -284,16 +318,10 @@ class _Builder:
         self._append(Comment(data))
 
     def _instruction(self, target: str, data: str) -> None:
+        if ":" in target:
+            raise NamespaceError("Colon in the target of a processing instruction")
         self._count()
         self._append(Instruction(target, data))
-
-
-def _name(name: str) -> tuple[str, str, str]:
-    """Prefix, namespace and local part."""
-    parts = name.split(_SEPARATOR)
-    if len(parts) == 1:
-        return "", "", parts[0]
-    return (parts[2] if len(parts) > 2 else ""), parts[0], parts[1]
 
 
 def parse(octets: bytes, bounds: Bounds = BOUNDS) -> Document:
@@ -309,6 +337,8 @@ def parse(octets: bytes, bounds: Bounds = BOUNDS) -> Document:
         builder.parser.Parse(octets, True)
     except UnicodeDecodeError as error:
         raise TreeError("encoding", "not in UTF-8") from error
+    except NamespaceError as error:
+        raise TreeError("syntax", str(error)) from error
     except expat.ExpatError as error:
         reason = "entity" if error.code == _UNDEFINED_ENTITY else "syntax"
         raise TreeError(reason, f"{expat.ErrorString(error.code)}, line {error.lineno}") from error
