@@ -20,6 +20,8 @@ LIMIT = 65536
 """Octets above which a report is cut down (XEVT-19)."""
 
 _OPERATIONS = ("add", "replace", "remove")
+_BINDING = 64
+"""Octets that a binding takes beside its namespace."""
 
 
 class ChangeReportError(ValueError):
@@ -267,27 +269,36 @@ def read(octets: bytes, bounds: Bounds = tree.BOUNDS) -> ChangeReport:
         raise ChangeReportError(str(error)) from error
     if (root.namespace, root.local) != (NAMESPACE, "xcap-diff"):
         raise ChangeReportError("the root element is not xcap-diff")
-    items: list[Item] = []
-    size = 0
-    for item in _items(root):
-        items.append(item)
-        size += len(item.patch or b"") if isinstance(item, DocumentChange) else 0
-        if size > 4 * bounds.size:  # every operation repeats what is declared around it
+    room = _Room(4 * bounds.size)
+    return ChangeReport(_required(root, "xcap-root"), tuple(_items(root, room)))
+
+
+class _Room:
+    """How much may be read: every operation and state repeats what is declared around it."""
+
+    def __init__(self, octets: int) -> None:
+        self._left = octets
+
+    def scope(self, element: Element) -> dict[str, str]:
+        """Namespaces in scope of an element, counted."""
+        scope = element.scope()
+        self._left -= sum(map(len, scope.values())) + _BINDING * len(scope)
+        if self._left < 0:
             raise ChangeReportError("too large")
-    return ChangeReport(_required(root, "xcap-root"), tuple(items))
+        return scope
 
 
-def _items(root: Element) -> Iterator[Item]:
+def _items(root: Element, room: _Room) -> Iterator[Item]:
     for child in root.elements():
         if child.namespace != NAMESPACE:
             continue
         if child.local == "document":
-            yield _read_document(child)
+            yield _read_document(child, room)
         elif child.local == "element":
             exists = _exists(child)
             inner = next(child.elements(), None) if exists else None
             content = b"" if inner is None else tree.write_node(inner).encode()
-            bindings = tuple(child.scope().items()) if content else ()
+            bindings = tuple(room.scope(child).items()) if content else ()
             yield ElementState(_required(child, "sel"), exists, content, bindings)
         elif child.local == "attribute":
             exists = _exists(child)
@@ -295,13 +306,13 @@ def _items(root: Element) -> Iterator[Item]:
             yield AttributeState(_required(child, "sel"), exists, "".join(texts) if exists else "")
 
 
-def _read_document(element: Element) -> DocumentChange:
+def _read_document(element: Element, room: _Room) -> DocumentChange:
     sel = element.attributes.get("doc-selector")
     operations: list[bytes] = []
     unchanged = False
     for child in _content(element):
         if child.local in _OPERATIONS:
-            operations.append(tree.write_node(child, child.scope()).encode())
+            operations.append(tree.write_node(child, room.scope(child)).encode())
         unchanged = unchanged or child.local == "body-not-changed"
     return DocumentChange(
         sel.value if sel is not None else _required(element, "sel"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -164,6 +165,24 @@ class ReadTests(SynchronousTestCase):
         ).encode()
         self.assertRaises(ChangeReportError, read, octets, Bounds(size=1 << 20))
         self.assertRaises(ChangeReportError, read, octets, Bounds(size=1000))
+
+    def test_bounded_memory(self) -> None:
+        """A report is read in little memory, whatever every item in it repeats (XDIFF-01)."""
+        start = f'<xcap-diff xmlns="{NS}" xcap-root="{ROOT}"'
+        long = "".join(f' xmlns:p{n}="{"u" * 1000}"' for n in range(15))
+        many = "".join(f' xmlns:p{n}="u"' for n in range(250))
+        operations = '<add sel="a"/>' * 20_000
+        for declared, items in (
+            (long, f'<document sel="x">{operations}</document>'),
+            (many, '<element sel="x"><a/></element>' * 20_000),
+        ):
+            octets = f"{start}{declared}>{items}</xcap-diff>".encode()
+            tracemalloc.start()
+            try:
+                self.assertRaises(ChangeReportError, read, octets, Bounds(size=1 << 20))
+                self.assertLess(tracemalloc.get_traced_memory()[1], 64 << 20)
+            finally:
+                tracemalloc.stop()
 
     def test_not_an_element(self) -> None:
         """The content of an element that is none."""
