@@ -18,6 +18,8 @@ DECLARATION: Final = b'<?xml version="1.0" encoding="UTF-8"?>'
 
 MAX_DEPTH: Final = 64
 MAX_ATTRIBUTES: Final = 256
+MAX_NAMESPACE: Final = 1024
+"""Octets of a namespace name; validation copies it for every element and attribute in it."""
 
 _CODECS: Final[dict[str, str]] = {
     "utf-8": "utf-8",
@@ -39,6 +41,9 @@ _DECLARED: Final = re.compile(
 )
 _ANY_DECLARATION: Final = re.compile(r"<\?xml\s[^<>]*\?>")
 _QUOTED: Final = re.compile(rb"\"[^\"]*\"|'[^']*'")
+_LONG: Final = re.compile(
+    rb"=\s*(?:\"[^\"]{%d}|'[^']{%d})" % (MAX_NAMESPACE + 1, MAX_NAMESPACE + 1)
+)
 _DEEP: Final = f"boolean({'/*' * (MAX_DEPTH + 1)})"
 
 
@@ -137,6 +142,8 @@ def _parse(data: bytes, parser: etree.XMLParser) -> etree._Element:
         _refuse_dtd(data)
     if data.count(b"=") > MAX_ATTRIBUTES:
         _limit_attributes(data)
+    if len(data) > MAX_NAMESPACE:
+        _limit_namespaces(data)
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
@@ -179,6 +186,15 @@ def _limit_attributes(data: bytes) -> None:
             if tag.count(b"=") > MAX_ATTRIBUTES:
                 raise DocumentError(400, f"more than {MAX_ATTRIBUTES} attributes", line)
         line += piece.count(b"\n")
+
+
+def _limit_namespaces(data: bytes) -> None:
+    """Refuse namespace declarations that are too long, wherever they seem to be."""
+    for value in _LONG.finditer(data):
+        words = data[: value.start()].rsplit(None, 1)
+        if words and words[-1].startswith(b"xmlns"):
+            line = data.count(b"\n", 0, value.start()) + 1
+            raise DocumentError(400, f"namespace name longer than {MAX_NAMESPACE} octets", line)
 
 
 @cache

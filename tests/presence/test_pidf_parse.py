@@ -135,6 +135,23 @@ class LimitTests(SynchronousTestCase):
             error = self.assertRaises(DocumentError, parse, vector(name))
             self.assertEqual((error.status, error.line), (400, 8), name)
 
+    def test_long_namespaces(self) -> None:
+        """MSG-28: a namespace name of 1024 octets is taken, one of 1025 is not."""
+        for text, sizes in (
+            (b'<a xmlns:p="%b"/>', (1024, 1025)),
+            (b"<a b=''\n xmlns = '%b'/>", (1024, 1025)),
+            (b'<a notxmlns="%b"/>', (1025, None)),
+            (b'<a xmlns="u" b="%b"/>', (1025, None)),
+        ):
+            taken, refused = sizes
+            parse(text % (b"u" * taken))
+            if refused is not None:
+                error = self.assertRaises(DocumentError, parse, text % (b"u" * refused))
+                self.assertEqual(error.status, 400)
+                self.assertIn("namespace name", error.reason)
+        for text in (b"=%b", b" =%b", b"xmlns=%b"):
+            self.assertRaises(DocumentError, parse, text % (b"'" + b"u" * 2000 + b"'"))
+
     def test_attributes_of_several(self) -> None:
         """The limit is for each element; equal signs in text and values do not count."""
         tag = b"<b " + b" ".join(b'a%d="="' % i for i in range(MAX_ATTRIBUTES)) + b"/>"
