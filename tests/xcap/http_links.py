@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from xcap.http.protocol import HttpConnection
@@ -199,7 +201,7 @@ class Line:
 
     def raw(self) -> bytes:
         """What was written since the last look."""
-        data = self.wire.value()
+        data: bytes = self.wire.value()
         self.wire.clear()
         return data
 
@@ -219,9 +221,6 @@ class Line:
 
     def hang_up(self) -> None:
         """The client closes."""
-        from twisted.internet.error import ConnectionDone
-        from twisted.python.failure import Failure
-
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
     @property

@@ -54,6 +54,7 @@ class CompressTests(SynchronousTestCase):
 
     def test_weights(self) -> None:
         """AGP-71: qvalues, ``*`` and ``identity;q=0`` are honoured."""
+        accept: str | None
         for accept in (
             "gzip",
             "GZip",

@@ -118,8 +118,8 @@ class RequestLineTests(HeadCase):
         """XCAP-50: a method that is not known is refused with 501, methods are case-sensitive."""
         for method in (b"FOO", b"get", b"CONNECT", b"PROPFIND", b"PRI", b"M-SEARCH", b"SOURCE"):
             self.refused(501, method + b" / HTTP/1.1\r\nHost: h\r\n")
-        for method in ("GET", "HEAD", "PUT", "DELETE", "POST", "OPTIONS", "PATCH", "TRACE"):
-            self.assertEqual(read(f"{method} / HTTP/1.1").method, method)
+        for known in ("GET", "HEAD", "PUT", "DELETE", "POST", "OPTIONS", "PATCH", "TRACE"):
+            self.assertEqual(read(f"{known} / HTTP/1.1").method, known)
 
     def test_version(self) -> None:
         """AGP-74: HTTP/1.0 is one request per connection; other versions get 505."""

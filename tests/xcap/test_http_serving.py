@@ -25,6 +25,14 @@ class LimitTests(SynchronousTestCase):
         lines[0].hang_up()
         self.assertIsNotNone(bench.connect())
 
+    def test_proxies(self) -> None:
+        """AGP-76: the limit does not hold for the addresses of proxies."""
+        bench = Bench(HttpSettings(per_address=1, unbounded=frozenset({"192.0.2.9"})))
+        for _ in range(5):
+            self.assertIsNotNone(bench.connect("192.0.2.9"))
+        bench.line("192.0.2.9").one(GET)
+        self.assertEqual(bench.service.heads[0].peer.address, "192.0.2.9")
+
     def test_mapped_address(self) -> None:
         """AGP-76: an IPv4 address written in IPv6 is the same address."""
         bench = Bench(HttpSettings(per_address=1))

@@ -13,14 +13,7 @@ from twisted.internet.defer import Deferred
 from xcap.errors import XcapError
 from xcap.http.exchange import NOBODY, Exchange, Gone
 from xcap.http.link import Link, Phase
-from xcap.http.messages import (
-    CONTINUE,
-    check_partial,
-    encode_response,
-    host_of,
-    parse_head,
-    refusal,
-)
+from xcap.http.messages import CONTINUE, check_partial, parse_head, refusal
 from xcap.http.settings import AccessRecord
 
 if TYPE_CHECKING:
@@ -164,7 +157,7 @@ class HttpConnection(Link):
         self._exchange = exchange
         self.phase = Phase.SERVING
         self.deadline = exchange.began + self.serving.settings.whole
-        refused = self._policy(request)
+        refused = self.serving.refused(request)
         if refused is not None:
             self._answer(exchange, refused)
             return
@@ -176,21 +169,6 @@ class HttpConnection(Link):
             self.serving.working.add(work)
             work.addCallback(self._done, exchange)
         work.addErrback(self._failed)
-
-    def _policy(self, request: RequestHead) -> HttpResponse | None:
-        """Refusals that need no service (AGP-10, AGP-76, AGP-83)."""
-        serving = self.serving
-        settings = serving.settings
-        if settings.hosts and host_of(request.authority) not in settings.hosts:
-            return refusal(XcapError(421, "this host is not served here"))
-        if request.length > settings.body:
-            return refusal(XcapError(413, "the body is too large"))
-        after = serving.refuse_after()
-        if after is not None:
-            serving.counters.overloads += 1
-            headers = (("Retry-After", str(max(1, round(after)))),)
-            return refusal(XcapError(503, "too much to do; try again later", headers))
-        return None
 
     def _ask(self, exchange: Exchange, body: LengthBody | ChunkedBody) -> None:
         """Collect a body that is wanted (XCAP-114).
@@ -281,37 +259,26 @@ class HttpConnection(Link):
         close = exchange.last or self.serving.stopping
         if drain and not close:
             close = not self._drainable(exchange)
+        method = exchange.request.method
         try:
-            data = self._encoded(exchange, response, close=close)
+            data = self.serving.encoded(response, method, close=close)
         except ValueError:
             self.serving.log.failure(
                 "an answer to {method} cannot be sent (connection {number})",
-                method=exchange.request.method,
+                method=method,
                 number=self.peer.connection,
             )
             close = True
             response = refusal(XcapError(500))
-            data = self._encoded(exchange, response, close=True)
+            data = self.serving.encoded(response, method, close=True)
         self.write(data)
-        exchange.tell(
-            response.status, 0 if exchange.request.method == "HEAD" else len(response.body)
-        )
+        exchange.tell(response.status, 0 if method == "HEAD" else len(response.body))
         if close:
             self._end(len(data), clean=not drain and not self._buffer)
         elif drain:
             self._drain(exchange)
         else:
             self._next_request(len(data))
-
-    def _encoded(self, exchange: Exchange, response: HttpResponse, *, close: bool) -> bytes:
-        serving = self.serving
-        return encode_response(
-            response,
-            head=exchange.request.method == "HEAD",
-            close=close,
-            date=serving.date_line(serving.wall()),
-            server=serving.server_line,
-        )
 
     def _drainable(self, exchange: Exchange) -> bool:
         """Whether the rest of a refused body can be read away (AGP-28).
@@ -353,20 +320,12 @@ class HttpConnection(Link):
         """Answer what could not be read, and end."""
         serving = self.serving
         response = refusal(error)
-        wall = serving.wall()
-        data = encode_response(
-            response,
-            head=False,
-            close=True,
-            date=serving.date_line(wall),
-            server=serving.server_line,
-        )
+        data = serving.encoded(response, "", close=True)
         self.write(data)
         serving.counters.answers["", error.status] += 1
+        sent = len(response.body)
         serving.tell(
-            AccessRecord(
-                wall, self.peer, None, "", "", error.status, 0, len(response.body), 0.0, False
-            )
+            AccessRecord(serving.wall(), self.peer, None, "", "", error.status, 0, sent, 0.0, False)
         )
         self._end(len(data), clean=False)
 

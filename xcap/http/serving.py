@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from xcap.errors import XcapError
+from xcap.http.messages import encode_response, host_of, refusal
 from xcap.http.settings import AccessRecord, HttpCounters, HttpSettings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from xcap.http.link import Link
+    from xcap.http.messages import RequestHead
     from xcap.interfaces import IHttpService
     from xcap.records import HttpResponse
 
@@ -44,7 +47,7 @@ class Serving:
         *,
         wall: Callable[[], float] = time.time,
         overloaded: Callable[[], float | None] | None = None,
-        access: Callable[[AccessRecord], None] | None = None,
+        access: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         self.service = service
         self.clock = clock
@@ -54,7 +57,7 @@ class Serving:
         self.connections: set[Link] = set()
         self.working: set[Deferred[HttpResponse | None]] = set()
         self.stopping = False
-        self.server_line = f"Server: {settings.server}\r\n" if settings.server else ""
+        self._server = f"Server: {settings.server}\r\n" if settings.server else ""
         self.access = access
         self._overloaded = overloaded
         self._overload_since: float | None = None
@@ -72,7 +75,9 @@ class Serving:
         settings = self.settings
         if self.stopping or len(self.connections) >= settings.connections:
             return False
-        if address not in settings.balancers and self._addresses[address] >= settings.per_address:
+        if self._addresses[address] >= settings.per_address and not (
+            address in settings.balancers or address in settings.unbounded
+        ):
             return False
         return self.overload() is None
 
@@ -136,7 +141,7 @@ class Serving:
             self._overload_since = self.clock.seconds()
         return after
 
-    def refuse_after(self) -> float | None:
+    def _refuse_after(self) -> float | None:
         """As :meth:`overload`, once it has lasted so long that requests are refused too."""
         if self._overloaded is None:
             return None
@@ -148,9 +153,36 @@ class Serving:
 
     # -- answers
 
-    def date_line(self, wall: float) -> str:
+    def refused(self, request: RequestHead) -> HttpResponse | None:
+        """Refusals that need no service (AGP-10, AGP-76, AGP-83)."""
+        settings = self.settings
+        if settings.hosts and host_of(request.authority) not in settings.hosts:
+            return refusal(XcapError(421, "this host is not served here"))
+        if request.length > settings.body:
+            return refusal(XcapError(413, "the body is too large"))
+        after = self._refuse_after()
+        if after is None:
+            return None
+        self.counters.overloads += 1
+        headers = (("Retry-After", str(max(1, round(after)))),)
+        return refusal(XcapError(503, "too much to do; try again later", headers))
+
+    def encoded(self, response: HttpResponse, method: str, *, close: bool) -> bytes:
+        """An answer on the wire, with Date and Server.
+
+        :raises ValueError: it must not be sent: a bug of the service.
+        """
+        return encode_response(
+            response,
+            head=method == "HEAD",
+            close=close,
+            date=self._date_line(),
+            server=self._server,
+        )
+
+    def _date_line(self) -> str:
         """``Date: …`` with CRLF; formatted once a second."""
-        second = int(wall)
+        second = int(self.wall())
         if second != self._second:
             self._second = second
             self._date = f"Date: {formatdate(second, usegmt=True)}\r\n"

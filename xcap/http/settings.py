@@ -26,6 +26,7 @@ class HttpSettings:
     :ivar pipelined: requests that may wait on a connection before no more is read from it.
     :ivar waiting: octets that may wait on a connection before no more is read from it.
     :ivar per_address: connections from one address.
+    :ivar unbounded: addresses that may have more, such as those of proxies.
     :ivar connections: connections together; further ones are closed at once.
     :ivar handshake: until the TLS handshake is done.
     :ivar header: from the first octet of a request, or from the begin of a connection, to
@@ -60,6 +61,7 @@ class HttpSettings:
     pipelined: int = 100
     waiting: int = 65536
     per_address: int = 32
+    unbounded: frozenset[str] = frozenset()
     connections: int = 10_000
     handshake: float = 10.0
     header: float = 10.0

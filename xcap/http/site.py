@@ -67,7 +67,7 @@ class HttpSite:
         *,
         wall: Callable[[], float] = time.time,
         overloaded: Callable[[], float | None] | None = None,
-        access: Callable[[AccessRecord], None] | None = None,
+        access: Callable[[AccessRecord], object] | None = None,
     ) -> None:
         self.settings = settings or HttpSettings()
         self._reactor = reactor
