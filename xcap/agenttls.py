@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.hazmat.primitives import hashes
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from service_identity import VerificationError
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from twisted.internet import ssl
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from pysip.transport.credentials import TlsSettings
+
 if TYPE_CHECKING:
     from cryptography import x509
+    from OpenSSL import crypto
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 
@@ -49,14 +51,8 @@ class ServerTrust:
         self._host = host
         self._trust = trust
         self._numeric = isIPAddress(host) or isIPv6Address(host)
-        if trust.roots is None:
-            root: object = ssl.platformTrust()
-        else:
-            root = ssl.trustRootFromCertificates(
-                [ssl.Certificate(crypto.X509.from_cryptography(each)) for each in trust.roots]
-            )
-        options = ssl.CertificateOptions(trustRoot=root, raiseMinimumTo=ssl.TLSVersion.TLSv1_2)
-        self._context = options.getContext()
+        settings = TlsSettings(credentials=None, trust_roots=trust.roots)
+        self._context = settings.client_context()
 
     def clientConnectionForTLS(
         self,

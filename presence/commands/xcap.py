@@ -22,7 +22,7 @@ from presence.commands.xcapsession import (
     sip_settings,
 )
 from xcap.client import Refused
-from xcap.contents import attribute_body, entity_tag
+from xcap.contents import attribute_body, attribute_value, entity_tag
 from xcap.media import ATTRIBUTE_TYPE, ELEMENT_TYPE
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def _get(
         if response.status != 200:
             raise Refused(response)
         text = response.body.decode(errors="backslashreplace")
+        if client.media_type(uri) == ATTRIBUTE_TYPE:
+            text = attribute_value(response.body)
         output.write(text if text.endswith("\n") else text + "\n")
         if options.etag:
             sys.stderr.write(f"{entity_tag(response)}\n")
