@@ -9,7 +9,12 @@ from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
+from pysip.transport.credentials import (
+    Credentials,
+    TlsSettings,
+    load_credentials,
+    load_trust_roots,
+)
 from tests.certificates import Authority, Issued, issue, make_ca
 from tests.pysip.test_transport_tls import certificate
 from xcap.http.secure import Endpoint, ServerConnection, client_names
@@ -235,6 +240,25 @@ class CertificateTests(SecureCase):
         self.assertEqual(self.shown(endpoint), own)
         self.assertEqual(self.shown(endpoint, "unknown.example.com"), own)
         self.assertEqual(self.shown(endpoint, "Lists.Example.org"), second)
+
+    def test_chain(self) -> None:
+        """AGP-09: the chain is sent whole."""
+        mine = load_credentials(self.own.certificate, self.own.key)
+        chained = Credentials(mine.certificate, (self.ca.certificate,), mine.key)
+        tls = TlsSettings(credentials=chained, client_certificates="none")
+        _, client = self.connect(self.endpoint(tls))
+        self.assertEqual(
+            [one.to_cryptography() for one in client.get_peer_cert_chain() or ()],
+            [mine.certificate, self.ca.certificate],
+        )
+
+    def test_trust_of_the_system(self) -> None:
+        """AGP-11: without configured authorities those of the system count."""
+        mine = load_credentials(self.own.certificate, self.own.key)
+        endpoint = self.endpoint(TlsSettings(credentials=mine))
+        self.connect(endpoint)
+        with self.assertRaises(SSL.Error):
+            self.connect(endpoint, self.client(own=issue(self.ca, [CLIENT])))
 
     def test_reload(self) -> None:
         """AGP-14: new certificates are used from the next connection on."""

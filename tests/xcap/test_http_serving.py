@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.xcap.http_links import GET, Bench, Line, put
+from pysip.transport.credentials import TlsSettings, load_credentials
+from tests.certificates import issue, make_ca
+from tests.xcap.http_links import GET, Bench, Line, Wire, put
 from xcap.http.settings import HttpSettings
 from xcap.records import HttpResponse
 
@@ -201,6 +206,57 @@ class TimerTests(SynchronousTestCase):
         self.assertEqual(len(self.bench.clock.getDelayedCalls()), 1)
         self.line.hang_up()
         self.assertEqual(self.bench.clock.getDelayedCalls(), [])
+
+
+class HandshakeTests(SynchronousTestCase):
+    """Connections on which TLS does not come about."""
+
+    def setUp(self) -> None:
+        """Connect and send nothing."""
+        self.bench = Bench(HttpSettings(connections=1))
+        self.wire = Wire()
+        protocol = self.build()
+        assert protocol is not None
+        self.protocol = protocol
+        protocol.makeConnection(self.wire)
+
+    def build(self) -> Any:
+        """What becomes of one more connection to a port with TLS."""
+        own = issue(make_ca(), ["xcap.example.com"])
+        factory = self.bench.site.factory(
+            TlsSettings(
+                credentials=load_credentials(own.certificate, own.key), client_certificates="none"
+            )
+        )
+        return factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
+
+    def test_silent(self) -> None:
+        """AGP-77: a handshake that takes more than 10 s ends the connection."""
+        self.bench.pass_time(9)
+        self.assertFalse(self.wire.aborted)
+        self.bench.pass_time(2)
+        self.assertTrue(self.wire.aborted)
+
+    def test_failed(self) -> None:
+        """AGP-85: failed handshakes are counted; nothing reaches the service."""
+        self.protocol.dataReceived(GET)
+        self.assertTrue(self.wire.disconnecting)
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+        counters = self.bench.site.counters
+        self.assertEqual((counters.handshakes, counters.handshake_failures), (0, 1))
+        self.assertEqual((counters.open, counters.requests), (0, 0))
+
+    def test_stop(self) -> None:
+        """A site that stops waits for no handshake."""
+        stopped = Deferred.fromCoroutine(self.bench.site.stop())
+        self.assertTrue(self.wire.aborted)
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(stopped)
+
+    def test_limit(self) -> None:
+        """AGP-76: the limits hold for connections with TLS."""
+        self.assertIsNone(self.build())
+        self.assertEqual(self.bench.site.counters.refused, 1)
 
 
 class OverloadTests(SynchronousTestCase):
