@@ -392,7 +392,7 @@ def warnings(config: Config) -> list[str]:
         where = f"HTTP {at.address} port {at.port}"
         public = not ipaddress.ip_address(at.address).is_loopback
         if public and not at.tls:
-            found.append(f"{where}: has no TLS; documents and passwords' digests can be read")
+            found.append(f"{where}: has no TLS; whoever is on the way can read what passes")
         elif public and config.certificate_files(at) is None:
             found.append(f"{where}: uses a self-signed certificate that no client trusts by itself")
     if config.store.type == "memory":

@@ -21,6 +21,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from presence.ctl import make_parser
+from tests.interop.programs import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -91,6 +92,10 @@ class Terminal:
         self._seen = b""
         os.write(self._master, line.encode() + b"\n")
 
+    def forget(self) -> None:
+        """Forget what was shown so far."""
+        self._seen = b""
+
     def interrupt(self) -> None:
         """Press Ctrl-C."""
         self._seen = b""
@@ -160,12 +165,16 @@ class WalkTests(SynchronousTestCase):
             "LANG": "C.UTF-8",
         }
         config = self.home / "ports.toml"
+        self.https = free_port()
         config.write_text(
             "\n".join(
                 f'[[listen]]\ntransport = "{transport}"\nport = 0'
                 for transport in ("udp", "tcp", "tls")
             )
+            + f"\n[[proxy.listen]]\nport = {self.https}\n"
+            "[subscription]\nnotify_interval = 0.0\n"
         )
+        self.environment["PRESENCE_XCAP_ROOT"] = f"https://localhost:{self.https}/"
         made = subprocess.run(
             ["make", "-n", "run", f"ARGS=-c {config}"],
             cwd=ROOT,
@@ -224,6 +233,19 @@ class WalkTests(SynchronousTestCase):
         blocks = commands(text)
         self.assertEqual([len(block) for block in blocks], [3, 1, 1, 1])
         (alice, bob, watch), (publish,), (tls_watch,), (tls_publish,) = blocks
+        self.make_accounts(alice, bob)
+        shown = self.watch_and_publish("UDP", watch, publish)
+        (printed,) = (block for kind, block in _FENCED.findall(text) if not kind)
+        self.assertEqual(_CLOCK.sub("", shown), _CLOCK.sub("", printed.strip()))
+        self.watch_and_publish("TLS", tls_watch, tls_publish)
+        self.server.interrupt()
+        self.server.prompt()
+        self.assertRegex(self.server.shown, r"\bstopped\n")
+        self.assertNotIn("Traceback", self.server.shown)
+        self.assertIn(self.server.status(), (0, 128 + signal.SIGINT))
+
+    def make_accounts(self, alice: str, bob: str) -> None:
+        """Make the two accounts by these command lines."""
         second = self.terminal()
         for line, user in ((alice, "alice"), (bob, "bob")):
             second.type(line)
@@ -234,15 +256,67 @@ class WalkTests(SynchronousTestCase):
             second.expect(f"added sip:{user}@localhost")
             second.prompt()
         time.sleep(1.5)  # the server looks for new accounts each second; nobody types faster
-        shown = self.watch_and_publish("UDP", watch, publish)
+
+    def test_documents(self) -> None:
+        """Lists and rules, with presencectl and with curl, over HTTPS (issue 3).
+
+        A buddy is added and a watcher blocked by one element each; who follows hears of it.
+        """
+        if shutil.which("curl") is None:
+            raise SkipTest("curl is not installed")
+        (alice, bob, _), *_ = commands(section(README, "See presence move"))
+        self.make_accounts(alice, bob)
+        text = section(README, "Keep lists and rules")
+        blocks = commands(text)
+        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 4])
+        second, third = self.pair("UDP")
+        second.type(blocks[0][0])
+        second.prompt()
+        second.type(blocks[0][1])
+        second.expect("Password of alice@localhost: ")
+        second.type(PASSWORD)
+        time.sleep(1)  # nothing is shown while she has no lists
+        third.type(blocks[1][0])
+        third.prompt()
+        for line in blocks[1][1:]:
+            self.password(third, line, r"(written|created), entity-tag \S+")
+            second.expect(r"resource-lists/users/sip:alice@localhost/index: \d+ octets")
+            second.forget()
+        for line in blocks[2][:2]:
+            self.password(third, line, r"(written|created), entity-tag \S+")
+        third.type("export EDITOR=true")
+        third.prompt()
+        self.password(third, blocks[2][2], "not changed")
+        third.type(blocks[3][0].replace("8443", str(self.https)))
+        third.prompt()
         (printed,) = (block for kind, block in _FENCED.findall(text) if not kind)
-        self.assertEqual(_CLOCK.sub("", shown), _CLOCK.sub("", printed.strip()))
-        self.watch_and_publish("TLS", tls_watch, tls_publish)
-        self.server.interrupt()
-        self.server.prompt()
-        self.assertNotIn("Traceback", self.server.shown)
-        self.assertRegex(self.server.shown, r"\bstopped\n")
-        self.assertIn(self.server.status(), (0, 128 + signal.SIGINT))
+        for line, expected in zip(
+            blocks[3][1:], (None, re.escape(printed.strip()), None), strict=True
+        ):
+            third.type(line)
+            third.expect("Enter host password for user 'alice':")
+            third.type(PASSWORD)
+            if expected is not None:
+                third.expect(expected)
+            third.prompt()
+            self.assertEqual(third.status(), 0)
+        self.password(
+            third,
+            ".venv/bin/presencectl xcap get --ca $CA org.openmobilealliance.pres-rules/pres-rules",
+            "<pr:sub-handling>polite-block</pr:sub-handling>",
+        )
+        second.interrupt()
+        second.prompt()
+        self.assertEqual(second.status(), 0)
+
+    def password(self, terminal: Terminal, line: str, expected: str) -> None:
+        """Type a command and the password that it asks for; it succeeds and shows something."""
+        terminal.type(line)
+        terminal.expect("Password of alice@localhost: ")
+        terminal.type(PASSWORD)
+        terminal.expect(expected)
+        terminal.prompt()
+        self.assertEqual(terminal.status(), 0, line)
 
 
 class CommandTests(SynchronousTestCase):
