@@ -225,11 +225,15 @@ class XcapClient:
             connection.send(body)
         with connection.getresponse() as response:
             headers = tuple((name.lower(), value) for name, value in response.getheaders())
-            return Answer(response.status, headers, response.read())
+            answer = Answer(response.status, headers, response.read())
+        if "close" in answer["connection"].lower():
+            self.close()
+        return answer
 
     def _connect(self) -> http.client.HTTPConnection:
         source = (self._source, 0)
         raw = socket.create_connection((HOST, self.port), SECONDS, source)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = http.client.HTTPConnection("localhost", self.port, timeout=SECONDS)
         connection.sock = raw
         if self._context is not None:
