@@ -23,6 +23,8 @@ from pysip.auth.digest import ALGORITHMS
 from pysip.interfaces import ICredentialSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorFromThreads
 
 __all__ = ["Account", "AccountError", "AccountStore", "Accounts"]
@@ -34,15 +36,18 @@ class _Copy:
     :ivar entries: by (user name, realm) the HA1 values in the order of ALGORITHMS ("" for
         none) and the identities.
     :ivar owners: aor by identity.
+    :ivar aors: all addresses of record.
     """
 
-    __slots__ = ("entries", "owners")
+    __slots__ = ("aors", "entries", "owners")
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self.entries: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self.owners: dict[str, str] = {}
+        self.aors: set[str] = set()
         decode = msgspec.json.Decoder(Secrets).decode
         for aor, realm, uris, secrets in rows(database):
+            self.aors.add(aor)
             for uri in uris:
                 self.owners[uri] = aor
             for name, values in decode(secrets).items():
@@ -111,6 +116,7 @@ class Accounts:
         self._poll = poll
         self._entries: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self._owners: dict[str, str] = {}
+        self._removed: list[Callable[[set[str]], None]] = []
         self._thread: threading.Thread | None = None
         self._quit = threading.Event()
         self._stopped: Deferred[None] = Deferred()
@@ -139,6 +145,10 @@ class Accounts:
         entry = self._entries.get((username, realm))
         return entry[1] if entry is not None else ()
 
+    def when_removed(self, removed: Callable[[set[str]], None]) -> None:
+        """Call back with the addresses of record that have left the file while it is followed."""
+        self._removed.append(removed)
+
     def start(self) -> Deferred[None]:
         """Read the file and begin to follow it.
 
@@ -166,18 +176,23 @@ class Accounts:
         following = _Following(self._path)
         try:
             connect(self._path).close()
-            self._reactor.callFromThread(self._install, following.read(), started)
+            first = following.read()
+            known = first.aors if first is not None else set()
+            self._reactor.callFromThread(self._install, first, started)
         except _UNREADABLE as error:
             if not isinstance(error, AccountError):
                 error = AccountError(f"{self._path}: cannot be read ({error})")
             self._reactor.callFromThread(started.errback, Failure(error))
         else:
-            self._watch(following)
+            self._watch(following, known)
         following.close()
         self._reactor.callFromThread(self._ended)
 
-    def _watch(self, following: _Following) -> None:
-        """Hand over every change, until told to quit."""
+    def _watch(self, following: _Following, known: set[str]) -> None:
+        """Hand over every change, until told to quit.
+
+        :param known: addresses of record in the file so far.
+        """
         working = True
         while not self._quit.wait(self._poll):
             try:
@@ -193,6 +208,9 @@ class Accounts:
                 working = True
                 if copy is not None:
                     self._reactor.callFromThread(self._install, copy, None)
+                    gone, known = known - copy.aors, copy.aors
+                    if gone:
+                        self._reactor.callFromThread(self._tell_removed, gone)
 
     # -- in the reactor -----------------------------------------------------------------
 
@@ -202,6 +220,10 @@ class Accounts:
             self._owners = copy.owners
         if started is not None:
             started.callback(None)
+
+    def _tell_removed(self, gone: set[str]) -> None:
+        for removed in self._removed:
+            removed(gone)
 
     def _ended(self) -> None:
         self._thread = None

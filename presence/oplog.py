@@ -79,6 +79,14 @@ STORE_UNREADABLE = Problem(
     "requests for documents that are not in memory get 503",
     "make the file readable; check the disk and the system log",
 )
+DOCUMENTS_LEFT = Problem(
+    205,
+    "documents-left",
+    "error",
+    "documents of a removed account could not be removed",
+    "nobody can reach them any more",
+    "make the account again, and remove it while the document store works",
+)
 OVERLOAD = Problem(
     301,
     "overload",
@@ -162,6 +170,15 @@ ACCESS_LOG_FAILED = Problem(
     "requests are served and not logged",
     "make the file writable, and start the server again",
 )
+ACCOUNTS_VANISHED = Problem(
+    408,
+    "accounts-vanished",
+    "error",
+    "many accounts have left the account file at once",
+    "those users cannot log in; their documents are kept, as the file may have been lost",
+    "restore the file; documents of accounts that were meant to go stay until presencectl "
+    "account add and remove of each",
+)
 BUG = Problem(
     501,
     "bug",
@@ -203,6 +220,7 @@ CATALOGUE: dict[str, Problem] = {
         STORE_NOT_CLOSED,
         DAMAGED_RECORD,
         STORE_UNREADABLE,
+        DOCUMENTS_LEFT,
         OVERLOAD,
         GUESSING,
         PROXY_LOOP,
@@ -213,6 +231,7 @@ CATALOGUE: dict[str, Problem] = {
         PROXY_NOT_TRUSTED,
         ASSERTED_IDENTITY,
         ACCESS_LOG_FAILED,
+        ACCOUNTS_VANISHED,
         BUG,
         CANNOT_START,
         BACKEND_DOWN,

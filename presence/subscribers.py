@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from presence.oplog import ACCOUNTS_VANISHED, DOCUMENTS_LEFT, report
 from pysip.errors import ParseError
+from xcap.errors import StoreUnavailable
 from xcap.interfaces import ISubscribers
 from xcap.uri import canonical_xui
 
+MOST_REMOVED = 100
+"""Accounts that may leave the file between two looks with their documents removed; more look
+like a file that was lost or replaced."""
+
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from presence.accounts import Accounts
     from pysip.auth.domains import Domains
 
@@ -64,6 +74,40 @@ class ServedSubscribers:
             return bool(rest)
         user, at, host = rest.rpartition("@")
         return bool(at and user) and self._domains.served(host) is not None
+
+
+class _Remover(Protocol):
+    """A document store."""
+
+    def remove_user(self, xui: str, author: str = "") -> Deferred[int]:
+        """Remove all documents of a user."""
+
+
+class HomeRemover:
+    """Removes the documents of accounts that are removed (XDM-09).
+
+    :param store: of the documents; their removal is told to who follows them.
+    """
+
+    _log = Logger()
+
+    def __init__(self, store: _Remover) -> None:
+        self._store = store
+
+    def removed(self, aors: set[str]) -> None:
+        """Accounts are no longer in the file."""
+        if len(aors) > MOST_REMOVED:
+            report(self._log, ACCOUNTS_VANISHED, f"{len(aors)} accounts are gone at once")
+            return
+        for aor in sorted(aors):
+            self._store.remove_user(aor).addCallbacks(self._done, self._failed)
+
+    def _done(self, count: int) -> None:
+        self._log.info("removed the {count} documents of a removed account", count=count)
+
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(StoreUnavailable)
+        report(self._log, DOCUMENTS_LEFT, "the document store was not available")
 
 
 def served_identity(xui: str, domains: Domains) -> str:

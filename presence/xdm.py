@@ -14,7 +14,12 @@ import attrs
 from twisted.internet.defer import DeferredList
 
 from presence.config import XDMS_ROLES
-from presence.subscribers import AccountSubscribers, ServedSubscribers, served_identity
+from presence.subscribers import (
+    AccountSubscribers,
+    HomeRemover,
+    ServedSubscribers,
+    served_identity,
+)
 from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
 from xcap.auth.audit import log_audit
 from xcap.auth.digest import DigestSettings, HttpDigestAuthenticator, nonce_windows
@@ -171,12 +176,16 @@ def build_documents(
     common = (feed, subscribers, domains, notifier_settings)
     events.add_package(XcapDiffPackage(*common))
     events.add_package(UaProfilePackage(*common, time.time))
+    if xcap.users == "accounts":
+        accounts.when_removed(HomeRemover(store).removed)
     site = None
     if config.xdms.listen:
+        # Only proxies come here, each with as many connections as it needs.
+        bounds = attrs.evolve(http_settings(config), per_address=config.http.connections)
         site = HttpSite(
             server,
             reactor,
-            http_settings(config),
+            bounds,
             overloaded=overloaded,
             access=access.served if access is not None else None,
         )
