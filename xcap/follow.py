@@ -343,9 +343,14 @@ class DocumentFollower:
     # -- fetching -------------------------------------------------------------------------
 
     def _fetch(self, sel: str, copy: _Copy) -> None:
-        if copy.work is None and not self._stopped:
-            copy.work = work = Deferred.fromCoroutine(self._get(sel, copy))
-            work.addErrback(self._bug)
+        if copy.work is not None or self._stopped:
+            return
+
+        def done(_: object) -> None:
+            copy.work = None
+
+        copy.work = work = Deferred.fromCoroutine(self._get(sel, copy))
+        work.addErrback(self._bug).addBoth(done)
 
     def _bug(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
@@ -354,24 +359,21 @@ class DocumentFollower:
     async def _get(self, sel: str, copy: _Copy) -> None:
         """Fetch a document until it is what was reported last."""
         backoff = Backoff(self._router.ua.tokens)
-        try:
-            while True:
-                wanted = copy.reported
-                try:
-                    found = await self._client.fetch(sel)
-                except (NoAnswer, Refused) as error:
-                    passing = isinstance(error, NoAnswer) or error.response.status >= 500
-                    self._listener.remark(f"fetching {sel}: {_text(error)}")
-                    if not passing:
-                        return
-                    await deferLater(self._clock, backoff.next())
-                    continue
-                if copy.reported != "":  # else it was removed meanwhile
-                    self._set(sel, copy, found)
-                if copy.reported in (copy.tag, wanted):
+        while True:
+            wanted = copy.reported
+            try:
+                found = await self._client.fetch(sel)
+            except (NoAnswer, Refused) as error:
+                passing = isinstance(error, NoAnswer) or error.response.status >= 500
+                self._listener.remark(f"fetching {sel}: {_text(error)}")
+                if not passing:
                     return
-        finally:
-            copy.work = None
+                await deferLater(self._clock, backoff.next())
+                continue
+            if copy.reported != "":  # else it was removed meanwhile
+                self._set(sel, copy, found)
+            if copy.reported in (copy.tag, wanted):
+                return
 
 
 def _text(error: NoAnswer | Refused) -> str:
