@@ -41,7 +41,7 @@ class Conflicts(StatusTestCase):
         return error
 
     def test_syntax(self) -> None:
-        """Bodies that are not what they should be (XCAP-81 to XCAP-87, XCAP-149, XCAP-161, 163)."""
+        """Bodies that are not what they should be (XCAP-81 to XCAP-87, XCAP-161, XCAP-163)."""
         lists = f'<resource-lists xmlns="{LISTS}"'
         node, attribute = f"{INDEX}{FRIENDS}{entry_step(CAROL)}", f"{INDEX}{FRIENDS}/@name"
         for kind, body in (
@@ -93,7 +93,7 @@ class Conflicts(StatusTestCase):
             self.accepted(200, "PUT", attribute, body)
 
     def test_no_parent(self) -> None:
-        """There is no parent; the report names the nearest ancestor (XCAP-71 to XCAP-73, 132)."""
+        """There is no parent; the report names the nearest ancestor (XCAP-71 to XCAP-73)."""
         for target, ancestor in (
             (f"{HOME}/absent{FRIENDS}{entry_step(CAROL)}", ""),
             (f"{HOME}/dir/index", ""),
@@ -161,7 +161,7 @@ class Conflicts(StatusTestCase):
         self.accepted(200, "DELETE", f"{INDEX}{FRIENDS}")
 
     def test_schema(self) -> None:
-        """The result has to be valid, after DELETE too (XCAP-123, XCAP-124, XCAP-140 to 142)."""
+        """The result has to be valid, after DELETE too (XCAP-123, XCAP-124, XCAP-140)."""
         lists = f'<resource-lists xmlns="{LISTS}">'
         for method, target, body in (
             ("PUT", INDEX, f"{lists}<no/></resource-lists>".encode()),
