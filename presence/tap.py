@@ -20,6 +20,7 @@ from twisted.python import usage
 from presence.config import Config, ConfigError, load, warnings
 from presence.logs import LoggedService, LogSettings
 from presence.tomlfile import dotted
+from xcap.usage.serviceuri import ServiceTemplate
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -41,9 +42,17 @@ class _ConfigOptions(usage.Options):
         :raises SystemExit: with the message for the operator.
         """
         try:
-            return load(self["config"], self["state-dir"])
+            config = load(self["config"], self["state-dir"])
         except ConfigError as error:
             raise SystemExit(f"presence: {error}") from None
+        template = config.xcap.service_template
+        try:
+            if template:
+                ServiceTemplate(template)
+        except ValueError as error:
+            place = self["config"] or "built-in configuration"
+            raise SystemExit(f"presence: {place}: xcap.service_template: {error}") from None
+        return config
 
 
 class StartOptions(_ConfigOptions):

@@ -158,6 +158,13 @@ class Xcap(Table, frozen=True):
         """Check the roots."""
         for root in self.roots:
             check_http(("roots", root), root)
+        if self.service_template and self.service_template.count("<id>") != 1:
+            raise WrongValueError(
+                ("service_template",),
+                self.service_template,
+                "<id> in it once",
+                'write for example "<xui>;pres-list=<id>"',
+            )
 
 
 class Documents(Table, frozen=True):

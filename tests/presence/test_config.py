@@ -201,6 +201,58 @@ class MessageTests(ConfigCase):
             self.assertIn(words, str(error), text)
             self.assertIsNotNone(error.line, text)
 
+    def test_refusals_of_documents(self) -> None:
+        """The same for document servers and the proxy."""
+        for text, key, words in (
+            ("[[proxy.listen]]\naddress = 'x'\nport = 1", "proxy.listen[0].address", "numeric"),
+            ("[[proxy.listen]]\nport = 1\ncertificate = 'c'", "proxy.listen[0].key", "together"),
+            (
+                "[[xdms.listen]]\nport = 1\ntls = false\nclient_ca = 'c'",
+                "xdms.listen[0].client_ca",
+                "remove it",
+            ),
+            ("[[proxy.listen]]\nport = 5061", "proxy.listen[0]", "nothing else listens on"),
+            (
+                "[[xdms.listen]]\nport = 8080\n[[proxy.listen]]\nport = 8080",
+                "proxy.listen[0]",
+                "change its port",
+            ),
+            ("[http]\nbalancers = ['lb']", "http.balancers[0]", "numeric"),
+            ("[xcap.roots]\n'ftp://x/' = 'localhost'", 'xcap.roots."ftp://x/"', "https URI"),
+            ("[xcap.roots]\n'https://x/?q' = 'localhost'", 'xcap.roots."https://x/?q"', "query"),
+            ("[xcap.roots]\n'https://x/' = 'other'", 'xcap.roots."https://x/"', "domains"),
+            ("[[xcap.trusted]]\nread = true", "xcap.trusted[0].identity", "either"),
+            ("[[xcap.trusted]]\nidentity = 'x'", "xcap.trusted[0].identity", "address"),
+            ("[xcap]\nservice_template = 'x'", "xcap.service_template", "<id>"),
+            ("[xdms]\nproxies = ['x']", "xdms.proxies[0]", "network"),
+            (
+                "[[proxy.backend]]\nname = 'a'\nservers = []",
+                "proxy.backend[0].servers",
+                "at least one",
+            ),
+            (
+                "[[proxy.backend]]\nname = 'a'\nservers = ['x']",
+                "proxy.backend[0].servers[0]",
+                "https URI",
+            ),
+            (
+                "[[proxy.backend]]\nname = 'a'\nservers = ['http://x']\nkey = 'k'",
+                "proxy.backend[0].certificate",
+                "together",
+            ),
+            (
+                "[[proxy.backend]]\nname = 'a'\nservers = ['http://x']\n"
+                "[[proxy.backend]]\nname = 'a'\nservers = ['http://y']",
+                "proxy.backend[1].name",
+                "of its own",
+            ),
+            ("[proxy]\nalgorithms = []", "proxy.algorithms", "at least one"),
+            ("roles = ['aggregation-proxy']", "proxy.backend", "behind the proxy"),
+        ):
+            error = self.refused(text)
+            self.assertEqual(error.key, key, text)
+            self.assertIn(words, str(error), text)
+
     def test_long_values_are_cut(self) -> None:
         """A message stays one line of bearable length."""
         error = self.refused(f'[log]\nlevel = "{"x" * 1000}"')
@@ -325,6 +377,33 @@ class AccessTests(ConfigCase):
         )
         self.assertEqual(len(found), 6, found)
         self.assertEqual(config.warnings(load()), [])
+
+    def test_http_warnings(self) -> None:
+        """HTTP without TLS, and a certificate nobody trusts, on public addresses."""
+        found = config.warnings(
+            self.load(
+                "[[listen]]\ntransport = 'tcp'\n"
+                "[[proxy.listen]]\naddress = '192.0.2.1'\nport = 443\n"
+                "[[xdms.listen]]\naddress = '192.0.2.1'\nport = 80\ntls = false\n"
+            )
+        )
+        self.assertEqual(len(found), 2, found)
+        self.assertIn("no TLS", found[0])
+        self.assertIn("self-signed", found[1])
+
+    def test_roots(self) -> None:
+        """The roots without configuration, and as configured (XCAP-02, XCAP-03, XCAP-04)."""
+        self.assertEqual(load().xcap_roots(), {"https://localhost:8443/": "localhost"})
+        told = self.load("domains = ['Example.com', '192.0.2.1']\n[[proxy.listen]]\nport = 444")
+        self.assertEqual(
+            told.xcap_roots(),
+            {
+                "https://xcap.example.com/": "example.com",
+                "https://192.0.2.1:444/": "192.0.2.1",
+            },
+        )
+        told = self.load("[xcap.roots]\n'https://a.example/x' = 'localhost'")
+        self.assertEqual(told.xcap_roots(), {"https://a.example/x/": "localhost"})
 
     def test_user_addresses(self) -> None:
         """OBS-02: addresses as an operator may write them; each has a canonical form."""

@@ -59,6 +59,12 @@ class CommandCase(SynchronousTestCase):
 class CheckConfigTests(CommandCase):
     """``twistd presence check-config``."""
 
+    def test_service_template(self) -> None:
+        """A form of service URIs that cannot be one is found before anything starts (XDM-56)."""
+        self.file.write_text('[xcap]\nservice_template = "no uri <id>"\n')
+        self.parse("check-config", "-c", str(self.file))
+        self.assertIn("xcap.service_template", str(self.exit))
+
     def test_good(self) -> None:
         """A summary, and status 0."""
         _, out, err = self.parse("check-config", "-c", str(self.file))
