@@ -6,7 +6,6 @@ more.  What cannot be told that way is told by replacing the element around it.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -14,6 +13,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from xcap import tree
+from xcap.align import Pairs, ascending, pair_up
 from xcap.tree import Attribute, Document, Element, Node, Text
 
 MOST = 256
@@ -39,7 +39,6 @@ class Edit:
 
 
 Edits: TypeAlias = list[Edit]
-_Pairs: TypeAlias = list[tuple[int, int]]
 
 
 class Comparison:
@@ -169,9 +168,9 @@ class Comparison:
             return _removal(old, new.texts[0])
         return None
 
-    def _align(self, old: Sequence[Node], new: Sequence[Node]) -> _Pairs:
+    def _align(self, old: Sequence[Node], new: Sequence[Node]) -> Pairs:
         """Which children correspond: index pairs in ascending order."""
-        pairs: _Pairs = []
+        pairs: Pairs = []
         start, ends = self._ends(old, new, (0, 0), (len(old), len(new)))
         pairs.extend((k, k) for k in range(start))
         anchors = self._anchors(old, new, start, ends)
@@ -180,7 +179,7 @@ class Comparison:
             same, last = self._ends(old, new, first, right)
             pairs.extend((first[0] + k, first[1] + k) for k in range(same))
             first = first[0] + same, first[1] + same
-            pairs.extend(_pair_up(old, new, first, last))
+            pairs.extend(pair_up(old, new, first, last))
             pairs.extend((last[0] + k, last[1] + k) for k in range(right[0] - last[0]))
             if right != ends:
                 pairs.append(right)
@@ -206,11 +205,11 @@ class Comparison:
 
     def _anchors(
         self, old: Sequence[Node], new: Sequence[Node], start: int, ends: tuple[int, int]
-    ) -> _Pairs:
+    ) -> Pairs:
         """Pairs that are certain: what occurs once on both sides and has kept its order."""
         first = self._singles(old, start, ends[0])
         second = self._singles(new, start, ends[1])
-        return _ascending([(i, second[key]) for key, i in first.items() if key in second])
+        return ascending([(i, second[key]) for key, i in first.items() if key in second])
 
     def _singles(self, nodes: Sequence[Node], start: int, end: int) -> dict[Hashable, int]:
         """Index by key of the nodes whose keys occur once."""
@@ -285,60 +284,6 @@ def _attributes(old: Element, new: Element) -> Iterator[Edit]:
             yield Edit("set", old, attribute=attribute)
         elif known.value != attribute.value:
             yield Edit("change", old, attribute=attribute)
-
-
-def _pair_up(
-    old: Sequence[Node], new: Sequence[Node], first: tuple[int, int], last: tuple[int, int]
-) -> _Pairs:
-    """Pairs of elements that may have been changed into each other."""
-    places: dict[str, list[int]] = {}
-    for j in range(first[1], last[1]):
-        node = new[j]
-        if isinstance(node, Element):
-            places.setdefault(node.name, []).append(j)
-    pairs: _Pairs = []
-    if last[0] - first[0] != last[1] - first[1]:
-        free = first[1]
-        for i in range(first[0], last[0]):
-            node = old[i]
-            same = places.get(node.name, []) if isinstance(node, Element) else []
-            at = bisect_left(same, free)
-            if at < len(same):
-                pairs.append((i, same[at]))
-                free = same[at] + 1
-    found: _Pairs = []
-    before = first[0] - 1, first[1] - 1
-    for pair in [*pairs, last]:
-        found.extend(
-            zip(range(before[0] + 1, pair[0]), range(before[1] + 1, pair[1]), strict=False)
-        )
-        if pair != last:
-            found.append(pair)
-        before = pair
-    return found
-
-
-def _ascending(pairs: _Pairs) -> _Pairs:
-    """As many pairs as can be kept so that both indices rise."""
-    pairs = sorted(pairs)
-    ends: list[int] = []  # the least second index that ends a chain of each length
-    chain: list[int] = []
-    before: list[int | None] = []
-    for number, (_, j) in enumerate(pairs):
-        length = bisect_left(ends, j)
-        before.append(chain[length - 1] if length else None)
-        if length == len(ends):
-            ends.append(j)
-            chain.append(number)
-        else:
-            ends[length] = j
-            chain[length] = number
-    kept: _Pairs = []
-    at: int | None = chain[-1] if chain else None
-    while at is not None:
-        kept.append(pairs[at])
-        at = before[at]
-    return kept[::-1]
 
 
 def _insertion(parent: Element, old: _Part, new: _Part) -> Edits | None:

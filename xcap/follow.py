@@ -6,8 +6,8 @@ what it cannot patch (XDIFF-09, XEVT-21).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -16,87 +16,23 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
 from pysip.refresh import Backoff
-from xcap import changedoc, patch, tree
+from xcap import changedoc, patch
 from xcap.agent import NoAnswer
 from xcap.cache import CachedDocument
-from xcap.changedoc import AttributeState, ChangeReportError, DocumentChange, ElementState
+from xcap.changedoc import ChangeReportError, DocumentChange
 from xcap.client import Refused, XcapClient
+from xcap.followterms import PLAIN, EventTerms, FollowListener, FollowTerms, State, uri_list
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
-    from pysip.auth.client import ClientCredentials
     from pysip.message import Request, Response
 
-PATCHING = "xcap-patching"
-PLAIN = "no-patching"
 _STABLE = 60.0
 """Seconds after which a session that has to be begun anew counts as one that has worked."""
-_LISTS = "urn:ietf:params:xml:ns:resource-lists"
-
-State = ElementState | AttributeState
-
-
-class FollowListener(Protocol):
-    """Who wants to know."""
-
-    def document(self, sel: str, document: CachedDocument | None) -> None:
-        """A document is now so; None when it is gone.
-
-        :param sel: its URI relative to the XCAP root.
-        """
-
-    def component(self, state: State) -> None:
-        """An element or attribute is now so."""
-
-    def remark(self, text: str) -> None:
-        """Something that will be made good, such as a patch that did not fit."""
-
-    def failed(self, response: Response | None, retry_after: float | None) -> None:
-        """The subscription was refused or not answered; tried again unless None."""
-
-    def ended(self, reason: str, retry_after: float | None) -> None:
-        """The subscription has ended; made anew unless None."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class FollowTerms:
-    """What to follow, and who asks.
-
-    :ivar uris: relative to the XCAP root: documents, elements or attributes in them, or
-        collections ending in ``/``; none for all documents of the user (XEVT-03).
-    :ivar uri: where to subscribe: the user's address of record, or the server's (XEVT-20).
-    :ivar local_uri: From value without tag.
-    :ivar contact: gives our Contact value for the next SUBSCRIBE.
-    :ivar expires: lifetime to ask for, seconds.
-    :ivar mode: ``xcap-patching``, ``aggregate`` or ``no-patching``.
-    :ivar route: preloaded Route values.
-    :ivar credentials: to answer challenges of SIP with.
-    """
-
-    uris: tuple[str, ...]
-    uri: str
-    local_uri: str
-    contact: Callable[[], str]
-    expires: int = 3600
-    mode: str = PATCHING
-    route: tuple[str, ...] = ()
-    credentials: ClientCredentials | None = None
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class _Terms(SubscriptionTerms):
-    """Terms whose Event tells how changes are to be reported; that may change."""
-
-    mode: Callable[[], str]
-
-    @property
-    def event(self) -> str:
-        """Value of the Event header."""
-        return f"{self.package};diff-processing={self.mode()}"
 
 
 class _Copy:
@@ -164,7 +100,7 @@ class DocumentFollower:
         self._link = _Link(
             self,
             self._router,
-            _Terms(
+            EventTerms(
                 uri=terms.uri,
                 local_uri=terms.local_uri,
                 package="xcap-diff",
@@ -384,7 +320,7 @@ def _text(error: NoAnswer | Refused) -> str:
 class _Link:
     """One subscription of a follower; what comes from one it has given up is not heard."""
 
-    def __init__(self, follower: DocumentFollower, router: NotifyRouter, terms: _Terms) -> None:
+    def __init__(self, follower: DocumentFollower, router: NotifyRouter, terms: EventTerms) -> None:
         self._follower = follower
         self.subscriber = Subscriber(router, terms, self)
 
@@ -405,12 +341,3 @@ class _Link:
         """The subscription has ended."""
         if self._current():
             self._follower._ended(reason, retry_after)
-
-
-def uri_list(uris: Iterable[str]) -> bytes:
-    """The body of a SUBSCRIBE: a flat list of URIs (RFC 5875 section 4.4)."""
-    entries = "".join(f"<entry{tree.attribute_text('uri', uri)}/>" for uri in uris)
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<resource-lists xmlns="{_LISTS}"><list>{entries}</list></resource-lists>'
-    ).encode()

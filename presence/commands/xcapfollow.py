@@ -21,7 +21,8 @@ from presence.commands.xcapsession import (
     sip_settings,
 )
 from pysip.transport.credentials import CredentialsError
-from xcap.follow import DocumentFollower, FollowTerms, State
+from xcap.follow import DocumentFollower
+from xcap.followterms import FollowTerms, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,7 +24,8 @@ from xcap.changedoc import (
 )
 from xcap.client import XcapClient
 from xcap.diff import diff
-from xcap.follow import DocumentFollower, FollowTerms, State, uri_list
+from xcap.follow import DocumentFollower
+from xcap.followterms import FollowTerms, State, uri_list
 from xcap.records import HttpResponse
 from xcap.selection import parse_list
 
