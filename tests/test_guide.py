@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "docs" / "developer.md", ROOT / "README.md")
-CODE = ("pysip", "presence", "tests", "bench")
+CODE = ("pysip", "xcap", "presence", "tests", "bench")
 
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 _PATH = re.compile(r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|toml|md|cfg)")
-_DOTTED = re.compile(r"(?<![\w/.-])(?:pysip|presence|tests)(?:\.\w+)+")
+_DOTTED = re.compile(r"(?<![\w/.-])(?:pysip|xcap|presence|tests)(?:\.\w+)+")
 _CLASS = re.compile(r"(I?[A-Z]+[a-z]\w*)(?:\.(\w+))?")
 _CALL = re.compile(r"(\w+)\(\)")
 _CONSTANT = re.compile(r"[A-Z][A-Z_]{4,}")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor, MemoryReactorClock, StringTransport
@@ -21,18 +22,23 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from presence import metrics
 from presence.build import Node as Parts
+from presence.build import build_node
+from presence.config import Config
 from presence.exposition import counter, exposition, gauge, histogram
 from presence.health import HealthPort, make_site
 from presence.metrics import collect
 from presence.overload import LatencyGuard
 from presence.registrar import Registrar
 from presence.tables import Listen
+from presence.xdmmetrics import collect_xdm
+from presence.xdmtables import BackEnd, HttpListen, Proxy, Xdms
 from pysip.auth.trust import TrustPolicy
 from pysip.dns import RecordCache
 from pysip.transport.credentials import TlsSettings, load_credentials
 from pysip.transport.udp import UdpTransport
 from tests.certificates import issue, make_ca
 from tests.node import ALICE, BOB, Node, pidf
+from tests.presence import test_operation
 from xcap.histogram import Histogram
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -526,4 +532,41 @@ class OperatorFileTests(SynchronousTestCase):
         case = CollectTests("test_state")
         case.setUp()
         offered = {family.name: family.kind for family in collect(case.parts, {})}
+        offered |= {family.name: family.kind for family in collect_xdm(self.documents())}
         self.assertEqual(told, offered)
+
+    def documents(self) -> Parts:
+        """A node with all roles, and a document server elsewhere."""
+        elsewhere = BackEnd(name="other", servers=("http://127.0.0.1:1/",), auids=("x",))
+        config = Config(
+            state_dir=str(pathlib.Path(self.mktemp()).absolute()),
+            listen=(Listen("udp", port=0),),
+            store=msgspec.structs.replace(Config().store, type="memory"),
+            xdms=Xdms(listen=(HttpListen(port=0, tls=False),)),
+            proxy=Proxy(listen=(HttpListen(port=0),), backend=(elsewhere,)),
+        )
+        node = build_node(config, test_operation.Reactor())
+        self.addCleanup(node.wheel.stop)
+        return node
+
+    def test_documents(self) -> None:
+        """What the HTTP side does is counted, by server (AGP-85)."""
+        node = self.documents()
+        assert node.proxy is not None and node.documents is not None
+        node.proxy.proxy.requests["resource-lists", "GET", 200] = 3
+        node.documents.server.answers["resource-lists", "GET", 200] = 4
+        node.proxy.authenticator.outcomes["wrong"] = 2
+        node.proxy.site.counters.malformed = 5
+        node.proxy.remotes[0].failures["refused"] = 6
+        _, samples = parse(exposition(collect_xdm(node)))
+        told = 'auid="resource-lists",method="GET",code="200"'
+        for name, value in (
+            (f'presence_xcap_answers_total{{server="proxy",{told}}}', 3),
+            (f'presence_xcap_answers_total{{server="xdms",{told}}}', 4),
+            ('presence_proxy_authentications_total{outcome="wrong"}', 2),
+            ('presence_http_malformed_total{server="proxy"}', 5),
+            ('presence_http_malformed_total{server="xdms"}', 0),
+            ('presence_backend_failures_total{backend="other",kind="refused"}', 6),
+            ('presence_backend_up{backend="other"}', 1),
+        ):
+            self.assertEqual(samples[name], value, name)
