@@ -391,6 +391,13 @@ class AccessTests(ConfigCase):
         self.assertIn("no TLS", found[0])
         self.assertIn("self-signed", found[1])
 
+    def test_proxy_has_no_sip(self) -> None:
+        """Subscriptions to changes do not pass the proxy: by itself it speaks no SIP (AGP-60)."""
+        backend = "[[proxy.backend]]\nname = 'a'\nservers = ['http://127.0.0.1:1/']"
+        told = self.load(f"roles = ['aggregation-proxy']\n{backend}")
+        self.assertEqual(told.listen, ())
+        self.assertEqual([at.port for at in told.proxy.listen[:1]], [8443])
+
     def test_roots(self) -> None:
         """The roots without configuration, and as configured (XCAP-02, XCAP-03, XCAP-04)."""
         self.assertEqual(load().xcap_roots(), {"https://localhost:8443/": "localhost"})

@@ -342,7 +342,7 @@ class ChallengeTests(DigestTestCase):
     """What a 401 offers."""
 
     def test_form(self) -> None:
-        """AGP-20 to AGP-24: SHA-256, then MD5; quoted what must be, and nothing else."""
+        """AGP-20, AGP-21, AGP-22, AGP-23, AGP-24: SHA-256, then MD5; quoted what must be."""
         error = self.refused(401, request())
         values = [value for _, value in error.headers]
         for value, algorithm in zip(values, ("SHA-256", "MD5"), strict=True):

@@ -140,7 +140,7 @@ class PolicyTests(SecureCase):
             self.assertTrue(str(server.get_cipher_name()).startswith("ECDHE-"))
 
     def test_weak_suites(self) -> None:
-        """AGP-07: no other suite is spoken, whatever the certificate would allow."""
+        """AGP-07, AGP-13: no other suite is spoken, none with pre-shared keys either."""
         versions = (SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION)
         for suite in (
             "ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA",
@@ -149,6 +149,7 @@ class PolicyTests(SecureCase):
             "AES128-GCM-SHA256",
             "aNULL",
             "eNULL",
+            "PSK",
         ):
             for profile in ("modern", "compatible"):
                 context = self.client(versions=versions, ciphers=f"{suite}:@SECLEVEL=0")

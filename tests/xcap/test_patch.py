@@ -56,7 +56,10 @@ class VectorTests(PatchTestCase):
     """XPATCH-01 to XPATCH-09: the cases in files."""
 
     def test_accepted(self) -> None:
-        """XPATCH-01 to XPATCH-08: patches give what the RFC says, in canonical form."""
+        """Patches give what the RFC says, in canonical form.
+
+        XPATCH-01, XPATCH-02, XPATCH-03, XPATCH-04, XPATCH-05, XPATCH-06, XPATCH-07, XPATCH-08.
+        """
         for path in sorted(VECTORS.glob("*.txt")):
             case = sections(path)
             if "result" not in case:

@@ -48,6 +48,7 @@ TYPES = {
     "rls-services": "application/rls-services+xml",
     "pres-rules": "application/auth-policy+xml",
     "org.openmobilealliance.pres-rules": "application/auth-policy+xml",
+    "pidf-manipulation": "application/pidf+xml",
 }
 RULES = f'<ruleset xmlns="{CP}"><rule id="a"/></ruleset>'.encode()
 READ_ONLY = "GET, HEAD, OPTIONS"
@@ -89,6 +90,31 @@ class UsagesTestCase(XdmsTestCase):
         if method == "PUT" and "/~~/" not in target and "content_type" not in details:
             details["content_type"] = TYPES[target.split("/")[1]]
         return super().ask(method, target, body, **details)
+
+
+class PidfTests(UsagesTestCase):
+    """``pidf-manipulation``."""
+
+    def test_elements(self) -> None:
+        """One tuple or note is written by itself, and what breaks PIDF refused (XDM-65)."""
+        index = f"/pidf-manipulation/users/{JOE}/index"
+        pidf = "urn:ietf:params:xml:ns:pidf"
+        body = (
+            f'<presence xmlns="{pidf}" entity="{JOE}"><tuple id="a"><status><basic>open</basic>'
+            "</status></tuple></presence>"
+        )
+        self.assertEqual(self.ask("PUT", index, body.encode()).status, 201)
+        note = f'{index}/~~/presence/tuple%5b@id="a"%5d/note'
+        self.assertEqual(self.ask("PUT", note, b"<note>away</note>").status, 201)
+        basic = f'{index}/~~/presence/tuple%5b@id="a"%5d/status/basic'
+        self.assertEqual(self.ask("PUT", basic, b"<basic>closed</basic>").status, 200)
+        kept = self.stored(auid="pidf-manipulation")
+        assert kept is not None
+        changed = body.replace("open", "closed").replace("</tuple>", "<note>away</note></tuple>")
+        self.assertEqual(kept.octets, changed.encode())
+        refused = self.ask("PUT", basic, b"<basic>perhaps</basic>")
+        self.assertConflict(refused, "schema-validation-error")
+        self.assertEqual(self.stored(auid="pidf-manipulation"), kept)
 
 
 class ExchangeTests(UsagesTestCase):

@@ -39,7 +39,7 @@ class CapsTests(SynchronousTestCase):
     """:mod:`xcap.usage.caps`."""
 
     def test_content(self) -> None:
-        """All usages and every namespace validated here, sorted (XCAP-171, 172, XDM-03)."""
+        """All usages and every namespace validated here, sorted (XCAP-171, XCAP-172, XDM-03)."""
         for usages in standard_usages(settings()).values():
             document = caps_document(usages)
             self.assertEqual(texts(document, "auids"), sorted(one.auid for one in usages))

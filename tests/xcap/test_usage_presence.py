@@ -159,6 +159,61 @@ class RuleTests(SynchronousTestCase):
         )
         usage(IETF).locate("users", ("anything",))
 
+    def test_structure(self) -> None:
+        """What the schema takes in rules and conditions.
+
+        XDM-90, XDM-91, XDM-92, XDM-93, XDM-94, XDM-95.
+        """
+        known = f"<cp:conditions>{IDENTITY}</cp:conditions>"
+        allow = f"<cp:actions>{handling('allow')}</cp:actions>"
+        for content, good in (
+            ("", True),
+            ("<cp:rule/>", False),
+            ("<cp:rule id='1a'/>", False),
+            (f"<cp:rule id='a'>{known}{allow}<cp:transformations/></cp:rule>", True),
+            (f"<cp:rule id='a'>{allow}{known}</cp:rule>", False),
+            (f"<cp:rule id='a'>{known}{known}</cp:rule>", False),
+            ("<cp:rule id='a'><cp:conditions/></cp:rule>", True),
+            *(
+                (f"<cp:rule id='a'><cp:conditions>{condition}</cp:conditions></cp:rule>", allowed)
+                for condition, allowed in (
+                    (f"<cp:sphere value='work'/>{IDENTITY}<x:y xmlns:x='urn:x'/>", True),
+                    ("<cp:sphere/>", False),
+                    ("<cp:identity/>", False),
+                    ("<cp:identity><cp:one/></cp:identity>", False),
+                    ("<cp:identity><cp:many/></cp:identity>", True),
+                    (
+                        "<cp:identity><cp:many domain='x'><cp:except id='sip:a@x'/>"
+                        "<cp:except domain='y'/></cp:many></cp:identity>",
+                        True,
+                    ),
+                    ("<cp:identity><cp:many><cp:other/></cp:many></cp:identity>", False),
+                    ("<cp:validity/>", False),
+                    (
+                        "<cp:validity><cp:from>2026-12-01T08:00:00Z</cp:from>"
+                        "<cp:until>2026-12-01T16:00:00Z</cp:until></cp:validity>",
+                        True,
+                    ),
+                    ("<cp:validity><cp:from>2026-12-01T08:00:00Z</cp:from></cp:validity>", False),
+                    (
+                        "<cp:validity><cp:from>soon</cp:from><cp:until>x</cp:until></cp:validity>",
+                        False,
+                    ),
+                    ("<ocp:other-identity/><ocp:anonymous-request/>", True),
+                    ("<ocp:external-list/>", True),
+                    ("<ocp:external-list><ocp:entry anc='http://x/'/></ocp:external-list>", True),
+                    ("<ocp:no-such-condition/>", False),
+                )
+            ),
+            (f"<cp:rule id='a'><cp:actions>{handling('maybe')}</cp:actions></cp:rule>", False),
+            (
+                "<cp:rule id='a'><cp:transformations><x:give xmlns:x='urn:x'/>"
+                "</cp:transformations></cp:rule>",
+                True,
+            ),
+        ):
+            self.assertEqual(not schema_verdict("common-policy", ruleset(content)), good, content)
+
     def test_ids(self) -> None:
         """A rule id is unique in its document only (XDM-90, XDM-102, XCAP-167)."""
         self.assertNotEqual(schema_verdict("common-policy", ruleset(rule() + rule())), "")
