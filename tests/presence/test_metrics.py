@@ -490,7 +490,7 @@ class OperatorFileTests(SynchronousTestCase):
         case.alice.subscribe(BOB)
         case.node.identities.peers["192.0.2.1"] += 1
         found: set[str] = set()
-        for family in collect(case.parts, {201: 1}):
+        for family in (*collect(case.parts, {201: 1}), *collect_xdm(self.documents())):
             found.update(family.name + suffix for suffix, _, _ in family.samples or [("", {}, 0)])
         return found
 
