@@ -14,9 +14,9 @@ import attrs
 
 from xcap import tree
 from xcap.align import Pairs, ascending, pair_up
-from xcap.tree import Attribute, Document, Element, Node, Text
+from xcap.tree import Attribute, Document, Element, Node, Parent, Text
 
-MOST = 256
+MOST = 64
 """Operations of a patch; with more of them the document is fetched at less cost."""
 
 _OVERHEAD = 100  # octets of an operation beside its content, roughly
@@ -42,7 +42,7 @@ Edits: TypeAlias = list[Edit]
 
 
 class Comparison:
-    """Finds what to edit; numbers equal nodes equally.
+    """Finds what to edit; numbers equal nodes equally, and each only once.
 
     :param unique: attribute that tells siblings apart, by element name; both in Clark notation.
     """
@@ -67,26 +67,42 @@ class Comparison:
             return None
         return self._inside(old, new, {}, {})
 
+    def forget(self, node: Element) -> None:
+        """An element of a document that was compared is about to change."""
+        at: Parent | None = node
+        while isinstance(at, Element):
+            self._identity.pop(at, None)
+            at = at.parent
+
     def _number(self, node: Node, scope: Mapping[str, str]) -> int:
         """Give a node and all in it numbers by which to compare them, and sizes."""
+        known = self._identity.get(node)
+        if known is not None:
+            return known
         key: Hashable
         if isinstance(node, Element):
-            declared = _effective(node, scope)
+            declared = _effective(node, scope) if node.declarations else {}
             inner = {**scope, **declared} if declared else scope
-            children = tuple(self._number(child, inner) for child in node.children)
-            attributes = sorted((a.name, a.prefix, a.value) for a in node.attributes.values())
+            size = 2 * len(node.local) + 5
+            children = []
+            for child in node.children:
+                children.append(self._number(child, inner))
+                size += self._size[child]
+            attributes = []
+            for name, attribute in node.attributes.items():
+                attributes.append((name, attribute.prefix, attribute.value))
+                size += len(name) + len(attribute.value) + 4
+            attributes.sort()
             key = (
                 node.prefix,
-                node.name,
+                node.namespace,
+                node.local,
                 tuple(attributes),
                 tuple(sorted(declared.items())),
-                children,
+                tuple(children),
             )
-            size = 2 * len(node.local) + 5
-            size += sum(len(a.name) + len(a.value) + 4 for a in node.attributes.values())
-            size += sum(self._size[child] for child in node.children)
         elif isinstance(node, Text):
-            key, size = ("text", node.data), len(node.data)
+            key, size = node.data, len(node.data)
         else:
             text = tree.write_node(node)
             key, size = ("markup", text), len(text)

@@ -123,6 +123,7 @@ class PatchedDocument:
 
     :ivar document: as it is after the operations applied so far; not to be used after one failed.
     :param identifiers: attributes of type ID for ``id()``, Clark notation.
+    :param work: nodes that the operations may look at.
     """
 
     def __init__(
@@ -130,11 +131,12 @@ class PatchedDocument:
         document: Document,
         identifiers: Collection[str] = frozenset({XML_ID}),
         bounds: Bounds = BOUNDS,
+        work: int = WORK,
     ) -> None:
         self.document = document
         self._identifiers = identifiers
         self._bounds = bounds
-        self._budget = Budget(WORK)
+        self._budget = Budget(work)
 
     def apply(self, operation: Element) -> None:
         """Carry out one operation.

@@ -10,7 +10,6 @@ every attribute of a tag before anybody could object.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TypeAlias
 from xml.parsers import expat
@@ -342,8 +341,7 @@ def parse(octets: bytes, bounds: Bounds = BOUNDS) -> Document:
     except expat.ExpatError as error:
         reason = "entity" if error.code == _UNDEFINED_ENTITY else "syntax"
         raise TreeError(reason, f"{expat.ErrorString(error.code)}, line {error.lineno}") from error
-    ending = re.search(rb"[ \t\r\n]*\Z", octets)
-    builder.document.ending = ending.group().decode() if ending else ""
+    builder.document.ending = octets[len(octets.rstrip(b" \t\r\n")) :].decode()
     return builder.document
 
 

@@ -31,7 +31,13 @@ from presence.commands.session import Output
 from pysip.message import Response
 from pysip.uri import SipUri, canonical_aor, parse_uri
 
-ENVIRONMENT = ("PRESENCE_SERVER", "PRESENCE_USER", "PRESENCE_PASSWORD_FILE", "PRESENCE_STATE")
+ENVIRONMENT = (
+    "PRESENCE_SERVER",
+    "PRESENCE_USER",
+    "PRESENCE_PASSWORD_FILE",
+    "PRESENCE_STATE",
+    "PRESENCE_XCAP_ROOT",
+)
 
 
 class Terminal(io.StringIO):

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.xcap.test_patch import CHANGES, canonical
 from xcap import patch, schemas
-from xcap.diff import MOST, diff
+from xcap.compare import MOST
+from xcap.diff import LARGEST, diff
 
 LISTS = "urn:ietf:params:xml:ns:resource-lists"
 UNIQUE = {f"{{{LISTS}}}entry": "uri", f"{{{LISTS}}}list": "name"}
@@ -212,12 +213,16 @@ class RefusalTests(DiffTestCase):
     def test_large(self) -> None:
         """Large documents that have nothing in common are compared in bounded time."""
 
-        def document(name: str) -> bytes:
-            children = (f"<{name} n='{n}'>t</{name}> " for n in range(5000))
+        def document(name: str, count: int = 5000) -> bytes:
+            children = (f"<{name} n='{n}'>t</{name}> " for n in range(count))
             return f"<doc>{''.join(children)}</doc>".encode()
 
         diff(document("a"), document("b"), {"a": "n", "b": "n"}, CHANGES)
         diff(document("a"), document("a").replace(b"n='1", b"n='2"), {"a": "n"}, CHANGES)
+        huge = document("a", 20_000)
+        self.assertGreater(len(huge), LARGEST)
+        self.none(huge, huge.replace(b"n='7'", b"n='x'"))
+        self.none(b"<doc>" + b" " * LARGEST + b"</doc>", b"<doc/>")
 
 
 # -- properties -----------------------------------------------------------------------------

@@ -93,6 +93,12 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(root.attributes["k"].value, text)
         self.assertEqual("".join(c.data for c in root.children if isinstance(c, Text)), text)
 
+    def test_white_space(self) -> None:
+        """Any amount of white space takes time in proportion."""
+        octets = b"<a>" + b" " * 1_000_000 + b"</a>\n \n"
+        document = parse(octets)
+        self.assertEqual(write(document), octets)
+
 
 class AlignTests(SynchronousTestCase):
     """Longest chains."""
