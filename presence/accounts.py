@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from presence.accountfile import Account, AccountError, AccountStore, Secrets, connect, rows
 from presence.oplog import ACCOUNTS_UNREADABLE, cleared, report
-from pysip.auth.digest import ALGORITHMS
+from pysip.auth.digest import ALGORITHMS, hash_hex
 from pysip.interfaces import ICredentialSource
 
 if TYPE_CHECKING:
@@ -37,14 +37,16 @@ class _Copy:
         none) and the identities.
     :ivar owners: aor by identity.
     :ivar aors: all addresses of record.
+    :ivar names: user name by its hash, realm and algorithm, where that is wanted (AGP-36).
     """
 
-    __slots__ = ("aors", "entries", "owners")
+    __slots__ = ("aors", "entries", "names", "owners")
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, hashed: bool) -> None:
         self.entries: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self.owners: dict[str, str] = {}
         self.aors: set[str] = set()
+        self.names: dict[tuple[str, str, str], str] = {}
         decode = msgspec.json.Decoder(Secrets).decode
         for aor, realm, uris, secrets in rows(database):
             self.aors.add(aor)
@@ -53,13 +55,18 @@ class _Copy:
             for name, values in decode(secrets).items():
                 ha1s = tuple(values.get(algorithm, "") for algorithm in ALGORITHMS)
                 self.entries[name, realm] = (ha1s, uris)
+                if hashed:
+                    for algorithm in ALGORITHMS:
+                        digest = hash_hex(algorithm, f"{name}:{realm}")
+                        self.names[digest, realm, algorithm] = name
 
 
 class _Following:
     """Reads a file again whenever it has changed, or another one has taken its place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hashed: bool) -> None:
         self._path = path
+        self._hashed = hashed
         self._database: sqlite3.Connection | None = None
         self._place = (0, 0)
         self._commits = -1
@@ -78,7 +85,7 @@ class _Following:
         (commits,) = self._database.execute("PRAGMA data_version").fetchone()
         if commits == self._commits:
             return None
-        copy = _Copy(self._database)
+        copy = _Copy(self._database, self._hashed)
         self._commits = commits
         return copy
 
@@ -104,16 +111,23 @@ class Accounts:
     :param path: the account file; made when it is missing.
     :param reactor: to get from the thread to the reactor.
     :param poll: seconds.
+    :param hashed: find user names by their hash, too (RFC 7616 section 3.4.4).
     """
 
     _log = Logger()
 
     def __init__(
-        self, path: str | os.PathLike[str], reactor: IReactorFromThreads, poll: float = 1.0
+        self,
+        path: str | os.PathLike[str],
+        reactor: IReactorFromThreads,
+        poll: float = 1.0,
+        hashed: bool = False,
     ) -> None:
         self._path = Path(path)
         self._reactor = reactor
         self._poll = poll
+        self._hashed = hashed
+        self._names: dict[tuple[str, str, str], str] = {}
         self._entries: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self._owners: dict[str, str] = {}
         self._removed: list[Callable[[set[str]], None]] = []
@@ -145,6 +159,10 @@ class Accounts:
         entry = self._entries.get((username, realm))
         return entry[1] if entry is not None else ()
 
+    def username(self, digest: str, realm: str, algorithm: str) -> str | None:
+        """The user name with ``H(name:realm)`` in lower-case hex, None when there is none."""
+        return self._names.get((digest, realm, algorithm))
+
     def when_removed(self, removed: Callable[[set[str]], None]) -> None:
         """Call back with the addresses of record that have left the file while it is followed."""
         self._removed.append(removed)
@@ -173,7 +191,7 @@ class Accounts:
     # -- in the thread ------------------------------------------------------------------
 
     def _follow(self, started: Deferred[None]) -> None:
-        following = _Following(self._path)
+        following = _Following(self._path, self._hashed)
         try:
             connect(self._path).close()
             first = following.read()
@@ -218,6 +236,7 @@ class Accounts:
         if copy is not None:
             self._entries = copy.entries
             self._owners = copy.owners
+            self._names = copy.names
         if started is not None:
             started.callback(None)
 

@@ -96,7 +96,7 @@ def build_node(config: Config, reactor: Any) -> Node:
     """
     wheel = TimerWheel(reactor)
     domains = Domains(config.domains, config.domain_aliases)
-    accounts = Accounts(config.accounts_path, reactor)
+    accounts = Accounts(config.accounts_path, reactor, hashed=config.proxy.userhash)
     identities = _identities(config, domains, accounts)
     store = _store(config, reactor)
     guard = _guard(config, reactor, store)

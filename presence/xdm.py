@@ -245,6 +245,7 @@ def build_proxy(
             settings.block_time,
             clock=reactor.seconds,
         ),
+        usernames=accounts.username if settings.userhash else None,
         audit=audit,
     )
     asserter = IdentityAsserter()

@@ -293,6 +293,7 @@ class Proxy(Table, frozen=True):
     :ivar qop: protection offered.
     :ivar session_algorithms: accept MD5-sess and SHA-256-sess (AGP-32).
     :ivar allow_no_qop: accept answers without qop (AGP-35).
+    :ivar userhash: offer clients to send a hash of their user name (AGP-36).
     :ivar nonce_lifetime: after it clients are told ``stale=true``.
     :ivar max_failures: wrong passwords of a user from one address that give 429 (AGP-39).
     :ivar max_failures_anywhere: the same from all addresses together.
@@ -312,6 +313,7 @@ class Proxy(Table, frozen=True):
     qop: Literal["both", "auth", "auth-int"] = "both"
     session_algorithms: bool = False
     allow_no_qop: bool = False
+    userhash: bool = False
     nonce_lifetime: Annotated[float, Meta(ge=10, le=86400)] = 300.0
     max_failures: Count = 10
     max_failures_anywhere: Count = 50

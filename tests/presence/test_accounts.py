@@ -17,7 +17,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from presence.accounts import AccountError, Accounts, AccountStore
-from pysip.auth.digest import ALGORITHMS, ha1
+from pysip.auth.digest import ALGORITHMS, ha1, hash_hex
 from pysip.interfaces import ICredentialSource
 
 
@@ -135,6 +135,16 @@ class AccountsTests(SynchronousTestCase):
         self.accounts = Accounts(self.path, self.reactor, poll=0.01)
         self.reactor.wait(self.accounts.start())
         self.addCleanup(lambda: self.reactor.wait(self.accounts.stop()))
+
+    def test_hashed_names(self) -> None:
+        """User names are found by their hash where that is wanted (AGP-36)."""
+        digest = hash_hex("SHA-256", "alice:example.com")
+        for hashed, found in ((True, "alice"), (False, None)):
+            accounts = Accounts(self.path, self.reactor, poll=0.01, hashed=hashed)
+            self.reactor.wait(accounts.start())
+            self.assertEqual(accounts.username(digest, "example.com", "SHA-256"), found)
+            self.assertIsNone(accounts.username(digest, "example.com", "MD5"))
+            self.reactor.wait(accounts.stop())
 
     def test_interface(self) -> None:
         """It is a credential source."""

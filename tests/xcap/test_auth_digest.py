@@ -28,7 +28,6 @@ from xcap.auth.digest import (
     DigestSettings,
     HttpDigestAuthenticator,
     nonce_windows,
-    user_hashes,
 )
 from xcap.auth.lockout import LockOut
 from xcap.auth.nonces import Nonces
@@ -330,7 +329,8 @@ class VectorTests(DigestTestCase):
             )
             self.auth = self.make()
             self.refused(401, request(value))
-            self.auth = self.make(usernames=user_hashes([("alice", REALM)]))
+            names = {(USERHASH[algorithm], REALM, algorithm): "alice"}
+            self.auth = self.make(usernames=lambda *key, names=names: names.get(key))
             done = self.accepted(request(value))
             self.assertEqual(done.username, "alice")
             self.assertIn("userhash=true", self.auth.challenges(REALM)[0])

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -324,19 +324,6 @@ def nonce_windows(
     """
     # it keeps two generations
     return NonceWindows(lifetime + _SKEW, max(1, limit // 2), clock, WINDOW)
-
-
-def user_hashes(names: Sequence[tuple[str, str]]) -> Usernames:
-    """An index of hashed user names (AGP-36).
-
-    :param names: (user name, realm) of every account.
-    """
-    index = {
-        (hash_hex(algorithm, f"{name}:{realm}"), realm, algorithm): name
-        for name, realm in names
-        for algorithm in ALGORITHMS
-    }
-    return lambda hashed, realm, algorithm: index.get((hashed, realm, algorithm))
 
 
 def _text(value: str) -> str:
