@@ -139,9 +139,9 @@ class IDocumentStore(Interface):
         :raises xcap.errors.ClaimTaken: (in the Deferred) another document holds a claim.
         """
 
-    def listing(root: str, auid: str | None, xui: str | None, below: str = "") -> Deferred[
-        list[Entry]
-    ]:
+    def listing(
+        root: str, auid: str | None, xui: str | None, below: str = ""
+    ) -> Deferred[list[Entry]]:
         """The documents of a collection, by (auid, xui, path).
 
         :param auid: None for all usages.
