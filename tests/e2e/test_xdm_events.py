@@ -165,7 +165,7 @@ class UaProfile(EventsTestCase):
             {},
         ):
             alice = self.follower()
-            self.assertEqual(alice.profile(**params).status, 200, params)
+            self.assertEqual(alice.profile(params).status, 200, params)
             self.assertEqual(alice.watch.response["expires"], "86400")
             self.assertEqual(alice.tags(), [(SEL, "", tag)], params)
             before, tag = tag, self.client.store(INDEX)
@@ -180,12 +180,12 @@ class UaProfile(EventsTestCase):
     def test_absent(self) -> None:
         """What is not there yet is told when it is; no body without Accept (UAP-06, UAP-11)."""
         alice = self.follower()
-        alice.profile(auid="resource-lists", document="later")
+        alice.profile({"auid": "resource-lists", "document": "later"})
         self.assertEqual(alice.told(), [])
         tag = self.client.store(f"/{HOME}later")
         self.assertEqual(alice.tags(), [(HOME + "later", "", tag)])
         bare = self.follower()
-        bare.profile(auid="resource-lists", document="index", accept=None)
+        bare.profile({"auid": "resource-lists", "document": "index"}, accept=None)
         self.assertEqual(bare.phone.notify(bare.watch).body, b"")
 
     def test_refused(self) -> None:
@@ -199,7 +199,7 @@ class UaProfile(EventsTestCase):
             (404, {"document": "resource-lists/users"}),
             (200, {"auid": "resource-lists", "document": "index"}),
         ):
-            self.assertEqual(bob.profile(**params).status, status, params)
+            self.assertEqual(bob.profile(params).status, status, params)
         watch = bob.phone.subscribe("bob", "ua-profile;profile-type=device")
         self.assertEqual(watch.response.status, 404)
 

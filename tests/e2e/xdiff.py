@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -48,12 +49,12 @@ def read(message: Message) -> tuple[str, list[Told]]:
     assert root.tag == f"{_SPACE}xcap-diff", root.tag
     found = []
     for child in root:
-        kind = child.tag.removeprefix(_SPACE)
+        kind = str(child.tag).removeprefix(_SPACE)
         assert kind in ("document", "element", "attribute"), child.tag
         before, after = child.get("previous-etag", ""), child.get("new-etag", "")
         exists = child.get("exists", "true") in ("true", "1")
-        found.append(Told(kind, child.get("sel"), before, after, exists, child))
-    return root.get("xcap-root"), found
+        found.append(Told(kind, child.get("sel", ""), before, after, exists, child))
+    return root.get("xcap-root", ""), found
 
 
 def canonical(octets: bytes) -> bytes:
@@ -85,22 +86,22 @@ class Follower:
     ) -> Message:
         """SUBSCRIBE to URIs below the root by the package xcap-diff; the response."""
         event = f"xcap-diff;diff-processing={mode}" if mode else "xcap-diff"
-        body = {"body": uri_list(*uris), "content_type": "application/resource-lists+xml"}
         self.watch = self.phone.subscribe(
-            user or self.phone.user, event, accept=DIFF, expires=expires, **body
+            user or self.phone.user,
+            event,
+            accept=DIFF,
+            expires=expires,
+            body=uri_list(*uris),
+            content_type="application/resource-lists+xml",
         )
         return self.watch.response
 
-    def profile(
-        self, user: str = "", expires: int | None = None, accept: str | None = DIFF, **params: str
-    ) -> Message:
+    def profile(self, params: Mapping[str, str], accept: str | None = DIFF) -> Message:
         """SUBSCRIBE by the package ua-profile with its parameters; the response."""
         given = {"vendor": "example.com", "model": "pc", "version": "1.0", **params}
         text = "".join(f';{name}="{value}"' for name, value in given.items())
         event = f'ua-profile;profile-type="application"{text}'
-        self.watch = self.phone.subscribe(
-            user or self.phone.user, event, accept=accept, expires=expires
-        )
+        self.watch = self.phone.subscribe(self.phone.user, event, accept=accept)
         return self.watch.response
 
     def told(self, timeout: float = 30.0) -> list[Told]:

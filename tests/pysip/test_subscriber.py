@@ -361,7 +361,7 @@ class SubscriberTests(unittest.SynchronousTestCase):
         self.assertEqual([plain[0].status, same[0].status], [481, 200])
 
     def test_forked(self) -> None:
-        """The first NOTIFY makes the dialog, others get 481 (DLG-04, PRE-08)."""
+        """XEVT-18: The first NOTIFY makes the dialog, others get 481 (DLG-04, PRE-08)."""
         self.pair.script("SUBSCRIBE", answer(200, ("Expires", "3600"), tag="b"), accept)
         subscriber = self.subscribe()
         first = self.pair.notify(self.last, "active;expires=600", tag="a")
