@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from xcap.answers import changed, conditional, media_type, request_uri
 from xcap.conditions import outcome
-from xcap.document import DEFAULT_LIMITS, Limits, XmlDocument, parse_document
+from xcap.document import DEFAULT_LIMITS, Limits, XmlDocument, check_document
 from xcap.edit import delete_node, put_node, require_node, require_parent
 from xcap.errors import ClaimTaken, Conflict, TagMismatch, XcapError
 from xcap.http.coding import decompress
@@ -211,35 +211,45 @@ class DocumentWriter:
             await self._store.commit(Draft(key, before, None, author))
             self._parsed.forget(key)
             return changed(None)
-        tree, created = self._edit(request, document, body)
-        root = parse_tree(tree.octets)
+        octets, tree, created = self._edit(request, document, body)
+        root = parse_tree(octets)
+        # as long as all elements have an object, looking at them again is cheap
+        elements = list(root.iter())
         validate(request.usage.schema, root)
         request.usage.check(root, key)
         claims = request.usage.claims(root, key)
-        draft = Draft(key, before, tree.octets, author, request.node, claims)
+        del elements
+        draft = Draft(key, before, octets, author, request.node, claims)
         try:
             stored = await self._store.commit(draft)
         except ClaimTaken as error:
             free = await self._alternatives(request.usage, key, claims, error.names)
             raise request.usage.taken(root, key, free) from None
-        if stored is not None:
+        if stored is not None and tree is not None:
             self._parsed.put(stored, tree)
+        else:
+            self._parsed.forget(key)
         return changed(stored, request_uri(request.root.uri, request.target) if created else "")
 
     def _edit(
         self, request: Admitted, document: Document | None, body: bytes
-    ) -> tuple[XmlDocument, bool]:
-        """The new document, and whether what was named is new (steps 11 and 12)."""
+    ) -> tuple[bytes, XmlDocument | None, bool]:
+        """The new document, its tree, and whether what was named is new (steps 11 and 12).
+
+        A whole document gets its tree when somebody asks for an element of it.
+        """
         limits = self._settings.limits
         if document is None or not request.selectors:
-            return parse_document(body, limits), document is None
+            check_document(body, limits)
+            return body, None, document is None
         old = self._parsed.get(document)
         selector = request.selector(old)
         if request.head.method == "DELETE":
-            return delete_node(old, selector, limits=limits), False
+            tree = delete_node(old, selector, limits=limits)
+            return tree.octets, tree, False
         bare = self._settings.accept_bare_att_value
         edited = put_node(old, selector, body, accept_bare=bare, limits=limits)
-        return edited.document, edited.created
+        return edited.document.octets, edited.document, edited.created
 
     async def _alternatives(
         self,

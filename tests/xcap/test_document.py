@@ -17,6 +17,7 @@ from tests.xcap.xmldocuments import documents, hardened
 from xcap.document import (
     Limits,
     XmlDocument,
+    check_document,
     check_utf8,
     is_attribute_value,
     parse_document,
@@ -46,13 +47,16 @@ class DocumentTestCase(SynchronousTestCase):
     """Base with what expects a refusal."""
 
     def refused(self, kind: str, octets: bytes, limits: Limits | None = None) -> Conflict:
-        """Expect a report of a conflict."""
+        """Expect a report of a conflict, the same one with and without a tree."""
         conflict = self.assertRaises(Conflict, parse_document, octets, limits or Limits())
+        checked = self.assertRaises(Conflict, check_document, octets, limits or Limits())
+        self.assertEqual((checked.kind, checked.phrase), (conflict.kind, conflict.phrase))
         self.assertEqual((conflict.kind, octets[:80]), (kind, octets[:80]))
         return conflict
 
     def accepted(self, octets: bytes, limits: Limits | None = None) -> XmlDocument:
         """Expect a document that is what was given."""
+        check_document(octets, limits or Limits())
         document = parse_document(octets, limits or Limits())
         self.assertEqual(document.octets, octets)
         return document
@@ -361,8 +365,9 @@ class LimitTests(DocumentTestCase):
         gc.disable()
         try:
             for octets in (b'<a xmlns="u"><b c=""/></a>', b"<a><b></a>", b"<!DOCTYPE a><a/>"):
-                with contextlib.suppress(Conflict):
-                    parse_document(octets)
+                for read in (parse_document, check_document):
+                    with contextlib.suppress(Conflict):
+                        read(octets)
             self.assertEqual(gc.collect(), 0)
         finally:
             gc.enable()
