@@ -541,6 +541,14 @@ class CodingTests(ProxyTestCase):
         self.assertEqual(self.ask(head(INDEX, "HEAD")).header("content-length"), "1234")
         self.assertIsNone(self.ask(head()).header("content-length"))
 
+    def test_head_varies(self) -> None:
+        """AGP-71, XCAP-55: HEAD without body tells like GET that the coding varies."""
+        for length, varies in (("1234", "Accept-Encoding"), ("12", None), ("x", None)):
+            fields = (("Content-Length", length), ("Content-Type", "application/x+xml"))
+            self.shared.answer = HttpResponse(200, fields)
+            answer = self.ask(head(INDEX, "HEAD"))
+            self.assertEqual((answer.header("vary"), answer.body), (varies, b""))
+
     def test_tag_comes_back(self) -> None:
         """AGP-72: If-Match with the tag of a coded answer reaches the XDMS as it was given."""
         answer = self.ask(head(INDEX, "GET", ("Accept-Encoding", "gzip")))

@@ -29,25 +29,32 @@ def compress(response: HttpResponse, accept_encoding: str | None) -> HttpRespons
     """The answer as ``accept_encoding`` likes it best; the ETag stays as it is (AGP-72).
 
     Only XML of at least :data:`MINIMUM` octets is coded, and whatever the client does not
-    want as it is (``identity;q=0``).  For HEAD, give the answer GET would get.
+    want as it is (``identity;q=0``).  For HEAD, give the answer GET would get; where nothing
+    is to be coded its Content-Length serves as well, for Vary.
 
     :param accept_encoding: value of Accept-Encoding, None without.
     """
-    if not response.body or response.status in (204, 304):
+    size = len(response.body) or _told_length(response)
+    if not size or response.status in (204, 304):
         return response
     if response.header("content-encoding") is not None:
         return response
-    worth = len(response.body) >= MINIMUM and _is_xml(response.header("content-type"))
+    worth = size >= MINIMUM and _is_xml(response.header("content-type"))
     coded, plain = _wanted(accept_encoding)
     if not worth and (plain > 0 or coded == 0):
         return response
     headers = _vary(response.headers)
-    if coded == 0 or coded < plain:
+    if coded == 0 or coded < plain or not response.body:
         return attrs.evolve(response, headers=headers)
     level = 6 if len(response.body) <= _FAST_ABOVE else 1
     body = zlib.compress(response.body, level, _GZIP)
     kept = tuple(field for field in headers if field[0].lower() != "content-length")
     return attrs.evolve(response, headers=(*kept, ("Content-Encoding", "gzip")), body=body)
+
+
+def _told_length(response: HttpResponse) -> int:
+    length = response.header("content-length") or ""
+    return int(length) if length.isdecimal() and len(length) < 19 else 0
 
 
 def _is_xml(content_type: str | None) -> bool:
