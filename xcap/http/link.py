@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import socket
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import (
@@ -62,6 +63,7 @@ class Link(Protocol):
         self.stopped = False
         self.lost = False
         self._unread = 0
+        self._socket: socket.socket | None = None  # while nothing waits to be sent
 
     # -- what a subclass does
 
@@ -99,6 +101,9 @@ class Link(Protocol):
         if ITCPTransport.providedBy(tcp):
             tcp.setTcpNoDelay(True)
             tcp.setTcpKeepAlive(True)
+            handle = tcp.getHandle()  # type: ignore[attr-defined]
+            if tcp is self.transport and isinstance(handle, socket.socket):
+                self._socket = handle
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
         if not self.peer.secure:
             self._established()
@@ -126,6 +131,7 @@ class Link(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.lost = True
+        self._socket = None
         if self.phase is Phase.HANDSHAKE:
             self.serving.counters.handshake_failures += 1
         self.phase = Phase.LINGER
@@ -145,8 +151,21 @@ class Link(Protocol):
             self.abort()
 
     def write(self, data: bytes) -> None:
-        """Send octets."""
+        """Send octets.
+
+        What the network takes at once goes out at once: the transport would ask the reactor
+        first.  As soon as it does not take all, everything goes through the transport.
+        """
         self.serving.counters.sent += len(data)
+        if self._socket is not None:
+            try:
+                sent = self._socket.send(data)
+            except OSError:  # full, or the transport will find out
+                sent = 0
+            if sent == len(data):
+                return
+            self._socket = None
+            data = data[sent:]
         self.transport.write(data)  # type: ignore[union-attr]
 
     def read_on(self, wanted: bool) -> None:
@@ -182,6 +201,7 @@ class Link(Protocol):
             still comes with a reset, which can overtake the answer (RFC 9112 section 9.6).
         """
         self.read_on(True)
+        self._socket = None
         settings = self.serving.settings
         self.phase = Phase.LINGER
         self.deadline = (
@@ -199,4 +219,5 @@ class Link(Protocol):
         """End now."""
         if not self.lost:
             self.phase = Phase.LINGER
+            self._socket = None
             self.transport.abortConnection()  # type: ignore[union-attr]
