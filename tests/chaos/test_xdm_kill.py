@@ -13,9 +13,16 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.e2e.deployments import AllInOne
 from tests.e2e.phone import NOTED
 from tests.e2e.xdiff import Follower
-from tests.e2e.xdm import DOCUMENT, FRIENDS, AllInOne, at_once, entry_step, index
+from tests.e2e.xdm import (
+    DOCUMENT,
+    FRIENDS,
+    at_once,
+    entry_step,
+    index,
+)
 
 INDEX = index("alice")
 SEL = INDEX[1:]

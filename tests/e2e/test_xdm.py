@@ -17,13 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from pysip.auth.digest import ha1, ha2, response_digest
 from tests.e2e import wire
 from tests.e2e.daemon import PASSWORD
+from tests.e2e.deployments import AllInOne
 from tests.e2e.phone import aor
 from tests.e2e.xdm import (
     DOCUMENT,
     FRIENDS,
     LISTS,
     LISTS_TYPE,
-    AllInOne,
     Answer,
     XcapClient,
     at_once,

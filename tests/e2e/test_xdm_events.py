@@ -5,9 +5,16 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import DIGEST_POINTS, PASSWORD
+from tests.e2e.deployments import AllInOne
 from tests.e2e.phone import aor
 from tests.e2e.xdiff import DIFF, Follower, canonical
-from tests.e2e.xdm import DOCUMENT, FRIENDS, AllInOne, XcapClient, entry_step, index
+from tests.e2e.xdm import (
+    DOCUMENT,
+    FRIENDS,
+    XcapClient,
+    entry_step,
+    index,
+)
 from xcap.patch import apply
 
 INDEX = index("alice")

@@ -7,6 +7,7 @@ import gzip
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e import wire
+from tests.e2e.deployments import AllInOne
 from tests.e2e.phone import aor
 from tests.e2e.xdm import (
     ATTRIBUTE,
@@ -15,7 +16,6 @@ from tests.e2e.xdm import (
     FRIENDS,
     LISTS,
     LISTS_TYPE,
-    AllInOne,
     Answer,
     entry_step,
     index,
@@ -345,66 +345,3 @@ class Statuses(StatusTestCase):
         for host in ("elsewhere.example", "localhost", f"localhost:{self.xdm.port + 1}"):
             self.refused(421, "GET", INDEX, None, {"host": host, "authorization": "Digest x"})
         self.accepted(200, "GET", INDEX, None, {"host": f"LOCALHOST:{self.xdm.port}"})
-
-
-class Conditions(StatusTestCase):
-    """Section 11: the table of conditions."""
-
-    def test_table(self) -> None:
-        """Every cell of the table (XCAP-153 to XCAP-157)."""
-        absent, present = f"{HOME}/absent", INDEX
-        there, new = f"/~~/resource-lists/list[1]{entry_step(BOB)}", f"{FRIENDS}{entry_step(CAROL)}"
-        bob = f'<entry uri="{BOB}"/>'.encode()
-        current, other = f'"{self.tag}"', '"other"'
-        go = 0
-        rows: tuple[tuple[str, str, bytes | None, str, str, int, int], ...] = (
-            ("PUT", "", DOCUMENT, "if_match", "current", 412, go),
-            ("PUT", "", DOCUMENT, "if_match", other, 412, 412),
-            ("PUT", "", DOCUMENT, "if_match", "W/current", 412, 412),
-            ("PUT", "", DOCUMENT, "if_match", f"{other}, current", 412, go),
-            ("PUT", "", DOCUMENT, "if_match", "*", 412, go),
-            ("PUT", "", DOCUMENT, "if_none_match", "*", go, 412),
-            ("PUT", "", DOCUMENT, "if_none_match", "current", go, 412),
-            ("PUT", "", DOCUMENT, "if_none_match", "W/current", go, 412),
-            ("PUT", "", DOCUMENT, "if_none_match", other, go, go),
-            ("PUT", there, bob, "if_match", "current", 409, go),
-            ("PUT", there, bob, "if_match", other, 409, 412),
-            ("PUT", there, bob, "if_none_match", "*", 409, 412),
-            ("PUT", new, ENTRY, "if_match", "current", 409, go),
-            ("PUT", new, ENTRY, "if_match", other, 409, 412),
-            ("PUT", new, ENTRY, "if_none_match", "*", 409, 412),
-            ("PUT", f"{FRIENDS}/@name", b'"friends"', "if_match", other, 409, 412),
-            ("PUT", f"{FRIENDS}/@name", b'"friends"', "if_match", "current", 409, go),
-            ("GET", "", None, "if_none_match", "current", 404, 304),
-            ("GET", "", None, "if_none_match", "W/current", 404, 304),
-            ("GET", "", None, "if_none_match", "*", 404, 304),
-            ("GET", "", None, "if_none_match", other, 404, go),
-            ("GET", there, None, "if_none_match", "current", 404, 304),
-            ("GET", "", None, "if_match", "current", 404, go),
-            ("GET", "", None, "if_match", other, 404, 412),
-            ("GET", "", None, "if_modified_since", "Fri, 31 Dec 2100 00:00:00 GMT", 404, 304),
-            ("GET", "", None, "if_modified_since", "no date", 404, go),
-            ("PUT", "", DOCUMENT, "if_unmodified_since", "Sat, 01 Jan 2000 00:00:00 GMT", go, 412),
-            ("DELETE", "", None, "if_match", "current", 404, go),
-            ("DELETE", "", None, "if_match", other, 404, 412),
-            ("DELETE", there, None, "if_match", "current", 404, go),
-            ("DELETE", there, None, "if_match", other, 404, 412),
-            ("DELETE", "", None, "if_none_match", "*", 404, 412),
-        )
-        for method, node, body, name, value, without, with_it in rows:
-            current = f'"{self.tag}"'
-            fields: dict[str, str | None] = {name: value.replace("current", current)}
-            answer = self.client.ask(method, absent + node, body, **fields)
-            what = (method, node, fields)
-            self.assertEqual(answer.status, without or 201, what)
-            if without == 409:
-                self.assertEqual(answer.conflict, "no-parent", what)
-            if without == go:
-                self.assertEqual(self.client.delete(absent).status, 200)
-            if with_it == go:
-                created = node == new and method == "PUT"
-                self.accepted(201 if created else 200, method, present + node, body, fields)
-            else:
-                answer = self.refused(with_it, method, present + node, body, fields)
-                self.assertEqual(answer.etag, self.tag)
-                self.assertNotIn("xcap-error", answer["content-type"])
