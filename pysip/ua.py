@@ -237,19 +237,29 @@ class UserAgent:
                 self.find(request)
                 self._check_require(request)
             serve(ServerRequest(self, transaction, request, identity, to_tag))
-        except SipError as error:
-            self._refuse(transaction, request, to_tag, error, identity)
-        except ParseError as error:
-            refusal = SipError(400, f"Bad Request: {error}")
-            self._refuse(transaction, request, to_tag, refusal, identity)
-        except Exception:
-            # A bug; the request is answered and the server goes on.
-            self._log.failure(
-                "serving {method} failed (call {call})",
-                method=request.method,
-                call=correlation(request),
-            )
-            self._refuse(transaction, request, to_tag, SipError(500), identity)
+        except Exception as error:
+            self._refuse(transaction, request, to_tag, self._refusal(error, request), identity)
+
+    def resume(self, served: ServerRequest, serve: Callable[[ServerRequest], None]) -> None:
+        """Go on with a request that has waited for something; what fails is answered as ever."""
+        try:
+            serve(served)
+        except Exception as error:
+            served.refuse(self._refusal(error, served.request))
+
+    def _refusal(self, error: Exception, request: Request) -> SipError:
+        """The answer to a request whose serving has failed, called while that is handled."""
+        if isinstance(error, SipError):
+            return error
+        if isinstance(error, ParseError):
+            return SipError(400, f"Bad Request: {error}")
+        # A bug; the request is answered and the server goes on.
+        self._log.failure(
+            "serving {method} failed (call {call})",
+            method=request.method,
+            call=correlation(request),
+        )
+        return SipError(500)
 
     def _refuse(
         self,

@@ -149,6 +149,9 @@ class DocumentPackage:
         except ValueError:
             return False
 
+    def prepare(self, request: Request) -> None:
+        """Nothing: documents are read when they are told of."""
+
     def choose_type(self, accept: list[str] | None) -> str:
         """``application/xcap-diff+xml``, which is meant without Accept, too (XEVT-05).
 

@@ -156,6 +156,9 @@ class PresencePackage:
 
     # -- subscription -------------------------------------------------------------------
 
+    def prepare(self, request: Request) -> None:
+        """Nothing: the operator's policy knows everything."""
+
     def authorize(self, resource: str, watcher: Identity) -> str:
         """The state of a subscription by the watcher policy (SUB-14, SUB-15)."""
         return _STATES[self.watchers.decide(resource, watcher)]

@@ -118,6 +118,12 @@ class IEventPackage(Interface):
         :raises pysip.errors.SipError: 404, or 416 for a foreign scheme.
         """
 
+    def prepare(request: Request) -> Deferred[None] | None:
+        """Gather what :meth:`authorize` needs to know of the resource of a SUBSCRIBE.
+
+        :returns: fires, never with a failure, when all is known; None when it is already.
+        """
+
     def entity(request: Request, resource: str) -> str:
         """The URI that documents for this subscription speak of (PRE-05)."""
 

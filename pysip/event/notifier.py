@@ -135,7 +135,19 @@ class Notifier:
             raise SipError(489, None, (("Allow-Events", ", ".join(self._ua.events)),))
         if self._store.failed:
             raise SipError(503, None, (("Retry-After", "10"),))
-        if request.to.tag:
+        waiting = package.prepare(request)
+        if waiting is None:
+            self._serve(served, package, event)
+        else:
+            known = package  # what mypy knows of it ends with this function
+
+            def go_on(_: object) -> None:
+                self._ua.resume(served, lambda served: self._serve(served, known, event))
+
+            waiting.addBoth(go_on)
+
+    def _serve(self, served: ServerRequest, package: IEventPackage, event: EventType) -> None:
+        if served.request.to.tag:
             self._serve_in_dialog(served, package, _event_value(event))
         else:
             self._serve_initial(served, package, event)

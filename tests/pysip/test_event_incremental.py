@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -31,6 +32,7 @@ class Counting:
         self.open = True
         self.seen: dict[int, int] = {}
         self.told: list[Any] = []
+        self.preparing: Any = None
 
     def resolve(self, request: Any) -> str:
         """Everybody counts."""
@@ -39,6 +41,10 @@ class Counting:
     def entity(self, request: Any, resource: str) -> str:
         """The same."""
         return resource
+
+    def prepare(self, request: Any) -> Any:
+        """What the test says."""
+        return self.preparing
 
     def authorize(self, resource: str, watcher: Any) -> str:
         """Whoever likes."""
@@ -147,6 +153,22 @@ class IncrementalTests(SynchronousTestCase):
         self.node.presence.stop()
         self.node.presence.notifier.sender.answered(subscription, 481, None)
         self.assertEqual(len(self.node.presence.notifier), 1)
+
+    def test_prepared(self) -> None:
+        """A SUBSCRIBE waits for what its package has to know first, and is then served as ever."""
+        for body, status in ((b"x", 200), (b"bad", 400)):
+            self.package.preparing = Deferred()
+            self.peer.send(
+                self.peer.request(
+                    "SUBSCRIBE", event="counting", body=body, content_type="text/plain"
+                )
+            )
+            self.node.advance(1)
+            self.assertEqual(len(self.peer.responses), 0)
+            self.package.preparing.callback(None)
+            self.node.advance(1)
+            self.assertEqual([each.status for each in self.peer.responses], [status])
+            self.peer.responses.clear()
 
     def test_put_off(self) -> None:
         """A notification that is not there yet leaves as soon as it is, for a fetch too."""
