@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Hashable
 
 import attrs
 
@@ -215,18 +216,30 @@ def equivalent(a: Uri, b: Uri) -> bool:
     This is not transitive for SIP URIs (RFC 3261 section 19.1.4); identity keys come from
     :func:`canonical_aor`.
     """
-    if isinstance(a, SipUri) and isinstance(b, SipUri):
-        return _equivalent_sip(a, b)
-    if isinstance(a, TelUri) and isinstance(b, TelUri):
-        return _tel_key(a) == _tel_key(b)
-    if isinstance(a, SimpleUri) and isinstance(b, SimpleUri):
-        return (
-            a.scheme == b.scheme
-            and _normal(a.user) == _normal(b.user)
-            and _host_key(a.host) == _host_key(b.host)
-            and _headers_key(a.headers) == _headers_key(b.headers)
-        )
-    return a == b
+    key, params = comparison_key(a)
+    other_key, other_params = comparison_key(b)
+    if key != other_key:
+        return False
+    return all(
+        value == other_params[name] for name, value in params.items() if name in other_params
+    )
+
+
+def comparison_key(uri: Uri) -> tuple[Hashable, dict[str, str | None]]:
+    """What :func:`equivalent` compares: a key, and parameters.
+
+    URIs are equivalent if their keys are equal and no parameter that both have differs in
+    value; with many URIs this finds candidates without comparing each with each.
+    """
+    if isinstance(uri, SipUri):
+        return _sip_key(uri)
+    if isinstance(uri, TelUri):
+        number, context, params = _tel_key(uri)
+        return ("tel", number, context, frozenset(params.items())), {}
+    if isinstance(uri, SimpleUri):
+        user, host = _normal(uri.user), _host_key(uri.host)
+        return (uri.scheme, user, host, _headers_key(uri.headers)), {}
+    return uri, {}
 
 
 def canonical_aor(uri: Uri | str) -> str:
@@ -389,36 +402,31 @@ def _host_key(host: str) -> str:
     return host.lower()
 
 
-def _headers_key(headers: str) -> dict[str, list[str]]:
+def _headers_key(headers: str) -> frozenset[tuple[str, tuple[str, ...]]]:
+    if not headers:
+        return frozenset()
     fields: dict[str, list[str]] = {}
-    if headers:
-        for part in headers.split("&"):
-            name, _, value = part.partition("=")
-            fields.setdefault(unescape(name).lower(), []).append(_normal(value))
-    for values in fields.values():
-        values.sort()
-    return fields
+    for part in headers.split("&"):
+        name, _, value = part.partition("=")
+        fields.setdefault(unescape(name).lower(), []).append(_normal(value))
+    return frozenset((name, tuple(sorted(values))) for name, values in fields.items())
 
 
-def _equivalent_sip(a: SipUri, b: SipUri) -> bool:
-    if a.scheme != b.scheme or a.port != b.port or _host_key(a.host) != _host_key(b.host):
-        return False
-    if (a.user is None) != (b.user is None) or (a.password is None) != (b.password is None):
-        return False
-    if _normal(a.user or "") != _normal(b.user or ""):
-        return False
-    if _normal(a.password or "") != _normal(b.password or ""):
-        return False
-    if any((name in a.params) != (name in b.params) for name in _DECISIVE_PARAMS):
-        return False
-    for name, value in a.params.items():
-        if name in b.params:
-            other = b.params[name]
-            if (value is None) != (other is None):
-                return False
-            if _normal(value or "").lower() != _normal(other or "").lower():
-                return False
-    return _headers_key(a.headers) == _headers_key(b.headers)
+def _sip_key(uri: SipUri) -> tuple[Hashable, dict[str, str | None]]:
+    """Key and parameters by RFC 3261 section 19.1.4."""
+    decisive: list[tuple[str, str | None]] = []
+    others: dict[str, str | None] = {}
+    for name, value in uri.params.items():
+        key = None if value is None else _normal(value).lower()
+        if name in _DECISIVE_PARAMS:
+            decisive.append((name, key))
+        else:
+            others[name] = key
+    user = None if uri.user is None else _normal(uri.user)
+    password = None if uri.password is None else _normal(uri.password)
+    host = _host_key(uri.host)
+    headers = _headers_key(uri.headers)
+    return (uri.scheme, user, password, host, uri.port, frozenset(decisive), headers), others
 
 
 def _tel_key(uri: TelUri) -> tuple[str, str, dict[str, str | None]]:

@@ -14,6 +14,7 @@ from pysip.uri import (
     TelUri,
     canonical_aor,
     check_uri,
+    comparison_key,
     equivalent,
     escape_user,
     parse_uri,
@@ -264,6 +265,15 @@ class EquivalentTests(unittest.SynchronousTestCase):
         self.check("pres:a@h?x=1", "pres:a@h", False)
         self.check("urn:a:b", "URN:a:b", True)
         self.check("urn:a:b", "urn:a:B", False)
+
+    def test_key(self) -> None:
+        """MSG-13: keys can be looked up; parameters that need not be in both stand beside."""
+        key, params = comparison_key(parse_uri("sip:%61@H;gr=X;transport=TCP;ob?b=2&a=1"))
+        same, none = comparison_key(parse_uri("sip:a@h;Transport=tcp?a=1&b=2"))
+        self.assertEqual({key: 1}[same], 1)
+        self.assertEqual((params, none), ({"gr": "x", "ob": None}, {}))
+        texts = ("sip:a@h", "sips:a@h", "pres:a@h", "im:a@h", "tel:+1", "tel:+1;x=1", "urn:a:b")
+        self.assertEqual(len({comparison_key(parse_uri(text))[0] for text in texts}), len(texts))
 
 
 class CanonicalTests(unittest.SynchronousTestCase):
