@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from presence.records import WatcherRecord
     from presence.watcher import PresenceWatch
     from pysip.event.records import BindingRecord, PublicationRecord
     from pysip.interfaces import Identity
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class IPresenceStore(IEventStateStore):
-    """Durable state of a presence node: event state and registrar bindings."""
+    """Durable state of a presence node: event state, registrar bindings and watchers."""
 
     oldest: float = Attribute(
         "Seconds that the oldest change has waited to become durable; 0 when all are."
@@ -49,6 +50,15 @@ class IPresenceStore(IEventStateStore):
 
     def remove_binding(aor: str, contact: str) -> None:
         """Forget the binding; an unknown one is ignored."""
+
+    def recover_watchers(watchers: Callable[[list[WatcherRecord]], None]) -> Deferred[None]:
+        """Read back who waits for a decision, in chunks of at most 1000."""
+
+    def put_watcher(record: WatcherRecord) -> None:
+        """Insert or replace the whole record."""
+
+    def remove_watcher(id: int) -> None:
+        """Forget the watcher; an unknown one is ignored."""
 
 
 class ICompositionPolicy(Interface):

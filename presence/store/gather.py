@@ -11,6 +11,7 @@ from xcap.store.gather import Gathering
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from presence.records import WatcherRecord
     from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
 #: seconds that a delivered digest may wait for a commit to go with
@@ -90,6 +91,18 @@ class BatchingStore(Gathering[Batch]):
     def remove_binding(self, aor: str, contact: str) -> None:
         """Forget the binding; an unknown one is ignored."""
         self._batch.bindings[aor, contact] = None
+        if self._flush_call is None:
+            self._schedule()
+
+    def put_watcher(self, record: WatcherRecord) -> None:
+        """Insert or replace the whole record."""
+        self._batch.watchers[record.id] = record
+        if self._flush_call is None:
+            self._schedule()
+
+    def remove_watcher(self, id: int) -> None:
+        """Forget the watcher; an unknown one is ignored."""
+        self._batch.watchers[id] = None
         if self._flush_call is None:
             self._schedule()
 

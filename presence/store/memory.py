@@ -18,6 +18,7 @@ from xcap.store.errors import StoreError
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from presence.records import WatcherRecord
     from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
 _CHUNK = 1000
@@ -39,6 +40,7 @@ class MemoryStore(BatchingStore):
         self._subscriptions: dict[int, SubscriptionRecord] = {}
         self._digests: dict[int, int] = {}
         self._bindings: dict[tuple[str, str], BindingRecord] = {}
+        self._watchers: dict[int, WatcherRecord] = {}
         self._failing = 0
 
     def fail_next(self, times: int = 1) -> None:
@@ -65,6 +67,10 @@ class MemoryStore(BatchingStore):
         """Hand out the bindings, ordered by (aor, contact)."""
         records = [self._bindings[key] for key in sorted(self._bindings)]
         return self._hand_out(_chunks(records, bindings))
+
+    def recover_watchers(self, watchers: Callable[[list[WatcherRecord]], None]) -> Deferred[None]:
+        """Hand out the watchers, ordered by id."""
+        return self._hand_out(_chunks(_in_order(self._watchers), watchers))
 
     def _hand_out(self, *parts: Iterator[Callable[[], None]]) -> Deferred[None]:
         finished: Deferred[None] = Deferred()
@@ -113,6 +119,11 @@ class MemoryStore(BatchingStore):
                 self._bindings.pop(key, None)
             else:
                 self._bindings[key] = binding
+        for id, watcher in batch.watchers.items():
+            if watcher is None:
+                self._watchers.pop(id, None)
+            else:
+                self._watchers[id] = watcher
         for id, digest in batch.notes.items():
             if id in self._subscriptions:
                 self._digests[id] = digest

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
+    from presence.records import WatcherRecord
     from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
 
@@ -19,10 +20,19 @@ class Batch:
     :ivar subscriptions: what to write by id; None removes.
     :ivar forgotten: ids whose digest goes, whether or not the id is written anew.
     :ivar bindings: what to write by (aor, contact); None removes.
+    :ivar watchers: what to write by id; None removes.
     :ivar notes: delivered digests by subscription id, written after everything else.
     """
 
-    __slots__ = ("bindings", "forgotten", "notes", "publications", "subscriptions", "touched")
+    __slots__ = (
+        "bindings",
+        "forgotten",
+        "notes",
+        "publications",
+        "subscriptions",
+        "touched",
+        "watchers",
+    )
 
     def __init__(self) -> None:
         self.publications: dict[int, PublicationRecord | None] = {}
@@ -30,11 +40,18 @@ class Batch:
         self.subscriptions: dict[int, SubscriptionRecord | None] = {}
         self.forgotten: dict[int, None] = {}
         self.bindings: dict[tuple[str, str], BindingRecord | None] = {}
+        self.watchers: dict[int, WatcherRecord | None] = {}
         self.notes: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         """True when somebody may wait for these rows; notes alone do not count."""
-        return bool(self.publications or self.touched or self.subscriptions or self.bindings)
+        return bool(
+            self.publications
+            or self.touched
+            or self.subscriptions
+            or self.bindings
+            or self.watchers
+        )
 
     def __len__(self) -> int:
         """Rows, notes and all."""
@@ -43,6 +60,7 @@ class Batch:
             + len(self.touched)
             + len(self.subscriptions)
             + len(self.bindings)
+            + len(self.watchers)
             + len(self.notes)
         )
 

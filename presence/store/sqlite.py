@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from presence.records import WatcherRecord
     from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
 _Key = TypeVar("_Key")
@@ -115,6 +116,23 @@ class SqliteStore(BatchingStore):
         if statements is None:
             return self._not_open()
         return self._read(statements.bindings, take, None)
+
+    def recover_watchers(self, watchers: Callable[[list[WatcherRecord]], None]) -> Deferred[None]:
+        """Read the watchers back, ordered by id.
+
+        :raises StoreError: (in the Deferred) the file cannot be read.
+        """
+
+        def take(chunk: list[WatcherRecord]) -> int | None:
+            if not chunk:
+                return None
+            watchers(chunk)
+            return chunk[-1].id
+
+        statements = self._statements
+        if statements is None:
+            return self._not_open()
+        return self._read(statements.watchers, take, _BEFORE_ALL)
 
     def _read(
         self,

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec.structs import astuple
+
+from presence.records import WatcherRecord
 from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 from xcap.store.rows import Rows, Step, transact
 
@@ -36,6 +39,8 @@ class Statements:
         "_revision",
         "_subscription_delete",
         "_subscription_put",
+        "_watcher_delete",
+        "_watcher_put",
     )
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -82,6 +87,14 @@ class Statements:
             "(?,?)",
             "))",
         )
+        self._watcher_put = Rows(
+            "INSERT OR REPLACE INTO watcher (id, package, resource, status, event, created,"
+            " deadline, subscription, uris, display_name, anonymous, terms)"
+            " SELECT * FROM (VALUES ",
+            "(?,?,?,?,?,?,?,?,?,?,?,?)",
+            ") LIMIT ?",
+        )
+        self._watcher_delete = Rows("DELETE FROM watcher WHERE id IN (", "?", ")")
 
     def commit(self, batch: Batch) -> None:
         """Write a batch in one transaction.
@@ -110,6 +123,8 @@ class Statements:
             self._add_subscriptions(batch, fit, steps)
         if batch.bindings:
             self._add_bindings(batch, fit, steps)
+        if batch.watchers:
+            self._add_watchers(batch, fit, steps)
         if batch.notes:
             steps += self._delivered_put.steps(list(chain.from_iterable(batch.notes.items())))
         return steps
@@ -169,6 +184,19 @@ class Statements:
         if rows:
             steps += self._binding_put.steps(fit(rows))
 
+    def _add_watchers(self, batch: Batch, fit: _Fit, steps: list[Step]) -> None:
+        rows: list[Any] = []
+        gone: list[Any] = []
+        for id, r in batch.watchers.items():
+            if r is None:
+                gone.append(id)
+            else:
+                rows += astuple(r)
+        if gone:
+            steps += self._watcher_delete.steps(gone)
+        if rows:
+            steps += self._watcher_put.steps(fit(rows))
+
     def publications(self, after: int) -> list[PublicationRecord]:
         """The next publications with ``id > after``, by id; empty at the end."""
         found: list[PublicationRecord] = []
@@ -214,6 +242,19 @@ class Statements:
                 (*_storable(after), READ_RECORDS),
             )
         return [BindingRecord(*_original(row, 7)) for row in rows]
+
+    def watchers(self, after: int) -> list[WatcherRecord]:
+        """The next watchers with ``id > after``, by id."""
+        found: list[WatcherRecord] = []
+        for row in self._database.execute(
+            "SELECT id, package, resource, status, event, created, deadline, subscription, uris,"
+            " display_name, anonymous, terms FROM watcher WHERE id > ? ORDER BY id LIMIT ?",
+            (after, READ_RECORDS),
+        ):
+            values = _original(row, 12)
+            values[10] = bool(values[10])
+            found.append(WatcherRecord(*values))
+        return found
 
 
 def _same(values: list[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from presence.records import WatcherRecord
 from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
 
 _PATIENCE = 20.0
@@ -104,3 +105,21 @@ def binding(user: str, contact: str = "sip:a@192.0.2.1", **changes: Any) -> Bind
         "instance": "<urn:uuid:1>",
     }
     return BindingRecord(f"sip:{user}@example.com", contact, **(fields | changes))
+
+
+def watcher(id: int, **changes: Any) -> WatcherRecord:
+    """A watcher; every field differs from those of another id."""
+    fields: dict[str, Any] = {
+        "package": "presence",
+        "resource": f"sip:user{id}@example.com",
+        "status": ("pending", "active", "waiting")[id % 3],
+        "event": ("subscribe", "approved", "timeout")[id % 3],
+        "created": 10.25 + id,
+        "deadline": 3000.5 + id,
+        "subscription": id,
+        "uris": f"sip:watcher{id}@example.com tel:+1555{id}",
+        "display_name": f"Watcher {id}",
+        "anonymous": id % 2 == 1,
+        "terms": f"{id:x}",
+    }
+    return WatcherRecord(id, **(fields | changes))

@@ -12,10 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from presence.interfaces import IPresenceStore
+from presence.records import WatcherRecord
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
 from pysip.event.records import BindingRecord, PublicationRecord, SubscriptionRecord
-from tests.contract.storing import StoreReactor, binding, publication, subscription
+from tests.contract.storing import StoreReactor, binding, publication, subscription, watcher
 
 if TYPE_CHECKING:
     _Base = SynchronousTestCase
@@ -36,11 +37,13 @@ class Recovered:
         self.subscriptions: list[SubscriptionRecord] = []
         self.digests: dict[int, int] = {}
         self.bindings: list[BindingRecord] = []
+        self.watchers: list[WatcherRecord] = []
         self.chunks: list[int] = []
         self.turns: list[int] = []
         self._reactor = reactor
         reactor.wait(store.recover(self._take_publications, self._take_subscriptions))
         reactor.wait(store.recover_bindings(self._take_bindings))
+        reactor.wait(store.recover_watchers(self._take_watchers))
 
     def _note(self, chunk: list[Any]) -> None:
         self.chunks.append(len(chunk))
@@ -58,6 +61,10 @@ class Recovered:
     def _take_bindings(self, chunk: list[BindingRecord]) -> None:
         self._note(chunk)
         self.bindings += chunk
+
+    def _take_watchers(self, chunk: list[WatcherRecord]) -> None:
+        self._note(chunk)
+        self.watchers += chunk
 
 
 class StoreContract(_Base):
@@ -169,6 +176,68 @@ class StoreContract(_Base):
         self.assertEqual(found.publications, [publication(2)])
         self.assertEqual(found.subscriptions, [subscription(2)])
         self.assertEqual(found.bindings, [binding("alice"), binding("bob", "sip:b@192.0.2.1")])
+
+    def test_watchers(self) -> None:
+        """Watchers come back as they were put last, ordered by id, until removed (WFS-02)."""
+        last = 2**63 - 1
+        for id in (0, 1, 2, 5, last):
+            self.store.put_watcher(watcher(id))
+        self.store.put_watcher(watcher(2, status="waiting", subscription=0))
+        self.store.remove_watcher(5)
+        self.assertEqual(
+            self.recovered().watchers,
+            [watcher(0), watcher(1), watcher(2, status="waiting", subscription=0), watcher(last)],
+        )
+        changed = watcher(
+            1,
+            package="x",
+            resource="sip:x",
+            status="active",
+            event="approved",
+            created=1.5,
+            deadline=0.0,
+            subscription=2**62,
+            uris="",
+            display_name="",
+            anonymous=False,
+            terms="",
+        )
+        self.store.put_watcher(changed)
+        self.store.remove_watcher(0)
+        self.store.remove_watcher(77)
+        self.store.remove_watcher(5)
+        self.store.put_watcher(watcher(5))
+        self.assertEqual(
+            self.recovered().watchers,
+            [
+                changed,
+                watcher(2, status="waiting", subscription=0),
+                watcher(5),
+                watcher(last),
+            ],
+        )
+
+    def test_many_watchers(self) -> None:
+        """Watchers come in chunks of at most 1000, each in a turn of its own (WFS-05)."""
+        for id in range(2500):
+            self.store.put_watcher(watcher(id))
+        found = self.recovered()
+        self.assertEqual(found.chunks, [1000, 1000, 500])
+        self.assertEqual(len(set(found.turns)), 3)
+        self.assertEqual(found.watchers, [watcher(id) for id in range(2500)])
+
+    def test_watchers_and_failure(self) -> None:
+        """A refused watcher is lost with its batch, and who waits is told (WFS-02)."""
+        self.store.put_watcher(watcher(1))
+        self.durable()
+        self.break_medium()
+        self.store.put_watcher(watcher(2))
+        self.store.remove_watcher(1)
+        self.assertFalse(self.durable())
+        self.mend_medium()
+        self.reactor.advance(1)
+        self.reactor.until(lambda: not self.store.failed)
+        self.assertEqual(self.recovered().watchers, [watcher(1)])
 
     def test_touch(self) -> None:
         """A refresh changes the entity-tag and the deadline and nothing else."""
@@ -314,6 +383,10 @@ class StoreContract(_Base):
             self.reactor.wait(self.store.recover(fail, fail))
         with self.assertRaises(ZeroDivisionError):
             self.reactor.wait(self.store.recover_bindings(fail))
+        self.store.put_watcher(watcher(1))
+        self.durable()
+        with self.assertRaises(ZeroDivisionError):
+            self.reactor.wait(self.store.recover_watchers(fail))
 
     def test_text_that_is_not_utf8(self) -> None:
         """Octets of a peer that are not UTF-8 (surrogate escapes) come back, beside others."""

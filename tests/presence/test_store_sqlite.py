@@ -18,7 +18,7 @@ from presence.store import statements
 from presence.store.records import Batch
 from presence.store.sqlite import KIND, SqliteStore
 from pysip.event.records import PublicationRecord, SubscriptionRecord
-from tests.contract.storing import StoreReactor, binding, publication, subscription
+from tests.contract.storing import StoreReactor, binding, publication, subscription, watcher
 from xcap.store import medium
 from xcap.store.errors import StoreError
 
@@ -243,6 +243,7 @@ class DurabilityTests(SqliteCase):
             (found._subscription_delete, 1),
             (found._delivered_delete, 1),
             (found._binding_delete, 2),
+            (found._watcher_delete, 1),
         ):
             for text, values in rows.steps([0] * 3 * width):
                 for value in values:
@@ -337,6 +338,8 @@ class OwnershipTests(SqliteCase):
             self.reactor.wait(store.recover(print, print))
         with self.assertRaises(StoreError):
             self.reactor.wait(store.recover_bindings(print))
+        with self.assertRaises(StoreError):
+            self.reactor.wait(store.recover_watchers(print))
 
     def test_stopped_while_recovering(self) -> None:
         """A recovery that is overtaken by a stop fails instead of hanging."""
@@ -519,7 +522,7 @@ class FileTests(SqliteCase):
         """A file of version 1 is brought up to date with all that is in it (NFR-07)."""
         self.version_1(rows=300)
         store = self.store()
-        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (2,))
+        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (3,))
         publications, subscriptions, digests = self.recovered(store)
         self.assertEqual(
             publications, [publication(id, body=b"%d" % id * 500) for id in range(300)]
@@ -529,6 +532,11 @@ class FileTests(SqliteCase):
         bindings: list[Any] = []
         self.reactor.wait(store.recover_bindings(bindings.extend))
         self.assertEqual(bindings, [binding("bob")])
+        store.put_watcher(watcher(7))
+        self.assertTrue(self.durable(store))
+        watchers: list[Any] = []
+        self.reactor.wait(store.recover_watchers(watchers.extend))
+        self.assertEqual(watchers, [watcher(7)])
         store.touch_publication(7, "fresh", 1.0)
         self.assertTrue(self.durable(store))
         publications, _, _ = self.recovered(store)
@@ -581,14 +589,48 @@ class FileTests(SqliteCase):
         self.reactor.wait(store.stop())
         database = self.database()
         database.execute("ALTER TABLE publication ADD COLUMN extra TEXT NOT NULL DEFAULT 'x'")
-        database.execute("PRAGMA user_version = 3")
+        database.execute("PRAGMA user_version = 4")
         database.close()
         store = self.store()
         store.put_publication(publication(2))
         self.assertTrue(self.durable(store))
         publications, _, _ = self.recovered(store)
         self.assertEqual(publications, [publication(1), publication(2)])
+        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (4,))
+
+    def version_2(self, rows: int) -> None:
+        """A file as version 2 has left it."""
+        self.version_1(rows)
+        database = self.database()
+        database.executescript((SCHEMA / "0002_leases.sql").read_text())
+        database.execute("PRAGMA user_version = 2")
+        database.close()
+
+    def test_migration_from_2(self) -> None:
+        """A file of version 2 gets the table of watchers, and keeps what it has (WFS-02)."""
+        self.version_2(rows=3)
+        store = self.store()
         self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (3,))
+        self.assertEqual(self.in_thread(store, "SELECT oldest_reader FROM layout"), (2,))
+        store.put_watcher(watcher(1))
+        self.reactor.wait(store.stop())
+        store = self.store()
+        publications, subscriptions, _ = self.recovered(store)
+        self.assertEqual((len(publications), len(subscriptions)), (3, 3))
+        watchers: list[Any] = []
+        self.reactor.wait(store.recover_watchers(watchers.extend))
+        self.assertEqual(watchers, [watcher(1)])
+
+    def test_watcher_with_odd_text(self) -> None:
+        """A display name that is no UTF-8 comes back as it came (WFS-02)."""
+        store = self.store()
+        odd = watcher(1, display_name="J\udcfcrgen")
+        store.put_watcher(odd)
+        store.put_watcher(watcher(2))
+        self.assertTrue(self.durable(store))
+        watchers: list[Any] = []
+        self.reactor.wait(store.recover_watchers(watchers.extend))
+        self.assertEqual(watchers, [odd, watcher(2)])
 
     def test_not_a_database(self) -> None:
         """A file of something else is refused and not touched."""
