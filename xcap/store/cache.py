@@ -1,13 +1,20 @@
-"""Documents in memory, the least recently used ones go first."""
+"""Documents and home directories in memory, the least recently used ones go first."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TypeAlias
 
-from xcap.records import Document, DocumentKey
+from xcap.records import Document, DocumentKey, Entry
 
 #: octets that an entry costs beside its document: key, strings, tables
 OVERHEAD = 1000
+#: home directories that are kept, and documents that one of them may have
+HOMES = 1000
+HOME_ENTRIES = 50
+
+Home: TypeAlias = tuple[str, str, str]
+"""Root, AUID and XUI."""
 
 
 class DocumentCache:
@@ -76,3 +83,51 @@ class DocumentCache:
         self._absent.clear()
         self._documents.clear()
         self._octets = 0
+
+
+class HomeCache:
+    """Home directories in which a document was missed, for who creates it next."""
+
+    __slots__ = ("_asked", "_homes")
+
+    def __init__(self) -> None:
+        self._homes: OrderedDict[Home, list[Entry]] = OrderedDict()
+        self._asked: dict[Home, object] = {}
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+    def ask(self, home: Home) -> object:
+        """Note that a directory is looked up; gives what :meth:`put` wants."""
+        question = self._asked[home] = object()
+        return question
+
+    def put(self, home: Home, question: object, entries: list[Entry] | None) -> None:
+        """Note what was found; None: nothing was looked for.
+
+        It counts only when nothing has changed there meanwhile.
+        """
+        if self._asked.get(home) is not question:
+            return
+        del self._asked[home]
+        if entries is None or len(entries) > HOME_ENTRIES:
+            return
+        self._homes[home] = entries
+        if len(self._homes) > HOMES:
+            self._homes.popitem(last=False)
+
+    def get(self, home: Home) -> list[Entry] | None:
+        """The documents of a directory, None when they are not known."""
+        entries = self._homes.get(home)
+        return None if entries is None else list(entries)
+
+    def forget(self, key: DocumentKey) -> None:
+        """Know nothing of the directory of a document."""
+        home = (key.root, key.auid, key.xui)
+        self._asked.pop(home, None)
+        self._homes.pop(home, None)
+
+    def clear(self) -> None:
+        """Know nothing."""
+        self._asked.clear()
+        self._homes.clear()

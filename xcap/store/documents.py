@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 
 from xcap.errors import StoreUnavailable, TagMismatch
 from xcap.records import Change, Claim, Document, DocumentKey, Draft, Entry
-from xcap.store.cache import DocumentCache
+from xcap.store.cache import DocumentCache, HomeCache
 from xcap.store.evaluate import Effects, Outcome, Work
 from xcap.store.gather import Gathering
 from xcap.store.reading import Reading
@@ -104,6 +104,7 @@ class DocumentStore(Gathering[_Drafts]):
         self._wall = wall
         self._start = start
         self._cache = DocumentCache(cache_octets)
+        self._homes = HomeCache()
         self._fetching: dict[DocumentKey, list[Deferred[Document | None]]] = {}
         self._watching: list[Callable[[Change], None]] = []
 
@@ -127,24 +128,39 @@ class DocumentStore(Gathering[_Drafts]):
             waiting.append(answer)
             return answer
         waiting = self._fetching[key] = [answer]
+        home = (key.root, key.auid, key.xui)
+        question = self._homes.ask(home)
 
-        def read(document: Document | None) -> None:
+        def look(reading: Reading) -> tuple[Document | None, list[Entry] | None]:
+            document = reading.fetch(key)
+            # who misses a document may create it, and has to know what is beside it
+            beside = document is None and key.xui
+            return document, reading.listing(*home, "") if beside else None
+
+        def read(found: tuple[Document | None, list[Entry] | None]) -> None:
+            document, entries = found
+            self._homes.put(home, question, entries)
             # unless a commit has answered meanwhile
             if self._fetching.get(key) is waiting:
                 self._cache.put(key, document)
                 self._answer_fetches(key, document)
 
         def failed(_: object) -> None:
+            self._homes.put(home, question, None)
             if self._fetching.get(key) is waiting:
                 self._refuse_fetches(key)
 
-        self._ask(lambda reading: reading.fetch(key)).addCallbacks(read, failed)
+        self._ask(look).addCallbacks(read, failed)
         return answer
 
     def listing(
         self, root: str, auid: str | None, xui: str | None, below: str = ""
     ) -> Deferred[list[Entry]]:
         """The documents of a collection; see :class:`xcap.interfaces.IDocumentStore`."""
+        if auid is not None and xui and not below:
+            entries = self._homes.get((root, auid, xui))
+            if entries is not None:
+                return succeed(entries)
         if not _sayable(root, auid or "", xui or "", below):
             return succeed([])
         return self._ask(lambda reading: reading.listing(root, auid, xui, below))
@@ -265,6 +281,7 @@ class DocumentStore(Gathering[_Drafts]):
         document = _document(change)
         self.position = change.position
         self._cache.put(change.key, document)
+        self._homes.forget(change.key)
         for changed in self._watching:
             try:
                 changed(change)
@@ -280,10 +297,12 @@ class DocumentStore(Gathering[_Drafts]):
         # what has become of them on the medium is not certain
         for pending in batch.pending:
             self._cache.forget(pending.draft.key)
+            self._homes.forget(pending.draft.key)
 
     def _ended(self) -> None:
         """Nothing can be read any more."""
         self._cache.clear()
+        self._homes.clear()
         for key in list(self._fetching):
             self._refuse_fetches(key)
 
