@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Iterable
 from typing import Final
 
 from pysip.errors import ParseError
-from pysip.uri import OtherUri, Uri, equivalent, parse_uri
+from pysip.uri import OtherUri, comparison_key, parse_uri
 
 _SPACE: Final = " \t\r\n"
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -14,24 +15,40 @@ _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _HEXADECIMAL: Final = ("uuid", "esn")
 
 
-def comparable(text: str) -> Uri | str:
-    """The value of a URI for :func:`same`; what is no URI stays text."""
+class UriSet:
+    """URIs that are asked whether an equivalent one is among them.
+
+    Equivalence of SIP URIs is not transitive (RFC 3261 section 19.1.4), so there may be
+    several that only optional parameters tell apart. What is no URI is equal to itself.
+    """
+
+    __slots__ = ("_params",)
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._params: dict[Hashable, list[dict[str, str | None]]] = {}
+        for text in texts:
+            key, params = _key(text)
+            self._params.setdefault(key, []).append(params)
+
+    def __bool__(self) -> bool:
+        return bool(self._params)
+
+    def __contains__(self, text: str) -> bool:
+        key, params = _key(text)
+        return any(
+            all(value == others[name] for name, value in params.items() if name in others)
+            for others in self._params.get(key, ())
+        )
+
+
+def _key(text: str) -> tuple[Hashable, dict[str, str | None]]:
+    """Key and parameters as :func:`pysip.uri.comparison_key` gives them."""
     text = text.strip(_SPACE)
     try:
         uri = parse_uri(text)
     except ParseError:
-        return text
-    return device_key(text) if isinstance(uri, OtherUri) else uri
-
-
-def same(a: Uri | str, b: Uri | str) -> bool:
-    """Whether two values of :func:`comparable` are equal by the rules of their scheme.
-
-    For SIP URIs this is not transitive (RFC 3261 section 19.1.4).
-    """
-    if isinstance(a, str) or isinstance(b, str):
-        return a == b
-    return equivalent(a, b)
+        return text, {}
+    return (device_key(text), {}) if isinstance(uri, OtherUri) else comparison_key(uri)
 
 
 def device_key(text: str) -> str:

@@ -27,9 +27,9 @@ __all__ = [
     "Member",
     "Permissions",
     "UserInput",
-    "collapse",
     "combine",
     "read_permissions",
+    "token",
 ]
 
 Attribute = Literal[
@@ -239,10 +239,10 @@ def read_permissions(transformations: etree._Element) -> Permissions:
         elif tag == _PROVIDE_DEVICES:
             sets["devices"].update(_members(element, _DEVICES))
         elif tag == _USER_INPUT:
-            level = _USER_INPUTS.get(_text(element), UserInput.NONE)
+            level = _USER_INPUTS.get(token(element), UserInput.NONE)
             user_input = max(user_input, level)
         elif tag == _GEOPRIV:
-            if _text(element) == "full":
+            if token(element) == "full":
                 attributes.add("geopriv")
         elif tag == _UNKNOWN:
             name, namespace = element.get("name", ""), element.get("ns", "")
@@ -287,31 +287,28 @@ def _members(element: etree._Element, kinds: dict[str, Kind]) -> Iterable[Member
         kind = kinds.get(child.tag)
         if kind == "all":
             yield ALL
-        elif kind is not None and (value := _text(child)):
+        elif kind is not None and (value := token(child)):
             yield kind, value
 
 
 def _is_known(name: str) -> bool:
     """Whether an expanded name is of an element with rules of its own (XDM-144).
 
-    All of RPID counts as known, also an element that stands where it does not belong.
+    All of PIDF, data model and RPID counts as known, also an element that stands where it
+    does not belong.
     """
     return name.startswith(_KNOWN_NAMESPACES) or name in _KNOWN
 
 
 def _is_true(element: etree._Element) -> bool:
     """The value of an xs:boolean element."""
-    return _text(element) in ("true", "1")
+    return token(element) in ("true", "1")
 
 
-def _text(element: etree._Element) -> str:
-    """The text of an element, comments left out, white space collapsed as in xs:token."""
+def token(element: etree._Element) -> str:
+    """The text of an element as an xs:token: comments left out, white space collapsed."""
     text = element.text or ""
     if len(element):
         text += "".join(child.tail or "" for child in element)
-    return collapse(text)
-
-
-def collapse(text: str) -> str:
-    """``text`` with white space as xs:token has it; other blanks of Unicode are characters."""
+    # other blanks of Unicode are characters like any other
     return " ".join(filter(None, _SPACE.split(text)))

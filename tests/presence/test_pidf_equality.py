@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from presence.pidf.equality import comparable, device_key, same
+from presence.pidf.equality import UriSet, device_key
 
 
 class EqualityTests(SynchronousTestCase):
@@ -13,7 +13,7 @@ class EqualityTests(SynchronousTestCase):
     def assert_same(self, a: str, b: str, expected: bool = True) -> None:
         """Both URIs compare as expected, in both directions."""
         for one, other in ((a, b), (b, a)):
-            self.assertIs(same(comparable(one), comparable(other)), expected, (one, other))
+            self.assertIs(other in UriSet([one]), expected, (one, other))
 
     def test_device_ids(self) -> None:
         """DMO-06: deviceIDs compare as URIs of their kind, white space trimmed."""
@@ -52,3 +52,13 @@ class EqualityTests(SynchronousTestCase):
         self.assert_same("mailto:bob@example.com", "mailto:bob@example.com")
         self.assert_same("sip:", "sip:")
         self.assert_same("sip:", "sip:bob@home.example", False)
+
+    def test_several(self) -> None:
+        """RUL-12: any of several may be the equivalent one; none are in an empty set."""
+        uris = UriSet(["sip:bob@home.example;custom=1", "sip:bob@home.example;custom=2"])
+        self.assertIn("sip:bob@home.example;custom=2", uris)
+        self.assertIn("sip:bob@home.example", uris)
+        self.assertNotIn("sip:bob@home.example;custom=3", uris)
+        self.assertTrue(uris)
+        self.assertNotIn("", UriSet([]))
+        self.assertFalse(UriSet([]))
