@@ -12,7 +12,6 @@ from xml.sax.saxutils import escape
 
 from presence.pidf.offline import closed_document, empty_document
 
-
 PENDING_NOTE: Final = "Authorization is pending"
 """The note of PBK-10, in English."""
 
