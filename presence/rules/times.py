@@ -86,12 +86,10 @@ class Validity:
         edges: list[float] = []
         open_now = 0
         for time, change in changes:
-            if change == 1 and open_now + 1 == len(elements):
-                edges.append(time)
-            elif change == -1 and open_now == len(elements):
+            if max(open_now, open_now + change) == len(elements):
                 edges.append(time)
             open_now += change
-        return cls(tuple(_joined(edges)))
+        return cls(tuple(edges))
 
     def holds(self, now: float) -> bool:
         """Whether ``from <= now < until`` for some span."""
@@ -116,14 +114,3 @@ def _merged(pairs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _joined(edges: list[float]) -> list[float]:
-    """Edges without those where one span ends and the next begins."""
-    joined: list[float] = []
-    for edge in edges:
-        if joined and joined[-1] == edge:
-            joined.pop()
-        else:
-            joined.append(edge)
-    return joined
