@@ -33,14 +33,14 @@ def decide(
     missing = tuple(f"rule {rule.id}: a list is not at hand" for rule in search.undetermined)
     if not chosen:
         reasons = ("no rule matches", *missing)
-        return Decision("block", _NONE, search.boundary, reasons, "none")
+        return Decision("block", _NONE, search.boundary, reasons, "none", bool(missing))
     reasons = (*(rule.text for rule in chosen), *missing)
     handling = highest(rule.handling for rule in chosen)
     if search.capped and VALUES[handling] > VALUES["confirm"]:
         handling = "confirm"
         reasons += ("confirm at most until the lists are at hand",)
     permissions = rules.granted(chosen) if handling == "allow" else _NONE
-    return Decision(handling, permissions, search.boundary, reasons, rules.source)
+    return Decision(handling, permissions, search.boundary, reasons, rules.source, bool(missing))
 
 
 @attrs.frozen(slots=True)

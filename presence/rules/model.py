@@ -76,6 +76,7 @@ class Decision:
         the earliest such time; None for never (XDM-117).
     :ivar reasons: for people: the rules in use with their conditions, or what else decided.
     :ivar source: what the decision rests on.
+    :ivar undetermined: whether a list that is not at hand may change it (XDM-123).
     """
 
     handling: Handling
@@ -83,3 +84,4 @@ class Decision:
     boundary: float | None = None
     reasons: tuple[str, ...] = ()
     source: Source = "rules"
+    undetermined: bool = False

@@ -6,7 +6,7 @@ import attrs
 
 from presence.rules.conditions import domain_of
 from presence.rules.decide import decide
-from presence.rules.model import Context, Decision, Handling, Watcher
+from presence.rules.model import VALUES, Context, Decision, Handling, Watcher
 from presence.rules.permissions import Permissions
 from presence.rules.ruleset import RuleSet
 
@@ -83,16 +83,28 @@ class Override:
         """
         for entry in self.before:
             if entry.covers(presentity, watcher):
-                return _decision(entry, "before", None)
+                return _decision(entry, "before")
         decision = decide(rules, presentity, watcher, context)
         if decision.source in ("none", "default"):
             for entry in self.after:
                 if entry.covers(presentity, watcher):
-                    return _decision(entry, "after", decision.boundary)
+                    return _after(entry, decision)
         return decision
 
 
-def _decision(entry: OverrideEntry, place: str, boundary: float | None) -> Decision:
+def _decision(entry: OverrideEntry, place: str) -> Decision:
     permissions = entry.permissions if entry.handling == "allow" else Permissions.none()
     reason = f"operator list {entry.name} ({place} the rules): {entry.handling}"
-    return Decision(entry.handling, permissions, boundary, (reason,), "override")
+    return Decision(entry.handling, permissions, None, (reason,), "override")
+
+
+def _after(entry: OverrideEntry, decision: Decision) -> Decision:
+    """An entry's decision where rules made none; while a list may yet block, no wide one."""
+    own = _decision(entry, "after")
+    handling, permissions, reasons = own.handling, own.permissions, own.reasons
+    if decision.undetermined and VALUES[handling] > VALUES["confirm"]:
+        handling, permissions = "confirm", Permissions.none()
+        reasons += ("confirm at most until the lists are at hand",)
+    return Decision(
+        handling, permissions, decision.boundary, reasons, "override", decision.undetermined
+    )
