@@ -82,6 +82,8 @@ _OPENED: Final[dict[str, dict[Attribute, str]]] = {
     names.STATUS: {"geopriv": _GEOPRIV},
     names.PRESENCE: {"note": names.NOTE},
 }
+# those of RPID may hold elements of other namespaces, and must hold something but notes
+_NOT_EMPTY: Final = (_R, f"{{{names.GEOPRIV}}}provided-by")
 _COMPONENTS: Final = (names.TUPLE, names.PERSON, names.DEVICE)
 
 # "since" is an old name of last-input (RFC 5025 section 3.3.2.12)
@@ -114,7 +116,7 @@ def transform(document: bytes, permissions: Permissions) -> bytes:
 
 
 def transform_tree(root: etree._Element, permissions: Permissions) -> None:
-    """As :func:`transform`, on the tree of a document, in place."""
+    """As :func:`transform`, on the tree of a document, in place; blank text stays."""
     transformation = _transformation(permissions)
     if not transformation.identical:
         # nobody grants comments, wherever they stand
@@ -272,10 +274,10 @@ def _keep(element: etree._Element, kept: frozenset[str]) -> None:
 
 
 def _withdraw(element: etree._Element) -> None:
-    """Remove an element, and an RPID one that it was the content of: that would be invalid."""
+    """Remove an element, and the one that it was the content of if that must have some."""
     while (parent := element.getparent()) is not None:
         parent.remove(element)
-        if not parent.tag.startswith(_R) or any(
+        if not parent.tag.startswith(_NOT_EMPTY) or any(
             child.tag != names.RPID_NOTE for child in parent.iterchildren(etree.Element)
         ):
             return
