@@ -19,7 +19,7 @@ from presence.accesslog import AccessLog
 from presence.accounts import Accounts
 from presence.addresses import split_port
 from presence.certificate import GeneratedCertificate, ensure_certificate
-from presence.composition import UnionComposition
+from presence.compose.union import UnionComposition
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard

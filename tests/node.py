@@ -14,7 +14,7 @@ from twisted.names.common import ResolverBase
 from twisted.names.error import DomainError
 from zope.interface import implementer
 
-from presence.composition import UnionComposition
+from presence.compose.union import UnionComposition
 from presence.limits import DomainRates, PublicationLimits
 from presence.policy import OperatorWatcherPolicy
 from presence.server import PresenceServer

@@ -27,22 +27,22 @@ class UriSet:
     def __init__(self, texts: Iterable[str]) -> None:
         self._params: dict[Hashable, list[dict[str, str | None]]] = {}
         for text in texts:
-            key, params = _key(text)
+            key, params = uri_key(text)
             self._params.setdefault(key, []).append(params)
 
     def __bool__(self) -> bool:
         return bool(self._params)
 
     def __contains__(self, text: str) -> bool:
-        key, params = _key(text)
+        key, params = uri_key(text)
         return any(
             all(value == others[name] for name, value in params.items() if name in others)
             for others in self._params.get(key, ())
         )
 
 
-def _key(text: str) -> tuple[Hashable, dict[str, str | None]]:
-    """Key and parameters as :func:`pysip.uri.comparison_key` gives them."""
+def uri_key(text: str) -> tuple[Hashable, dict[str, str | None]]:
+    """Key and parameters as :func:`pysip.uri.comparison_key` gives them, of any text."""
     text = text.strip(_SPACE)
     try:
         uri = parse_uri(text)

@@ -1,4 +1,4 @@
-"""Tests of :mod:`presence.composition`."""
+"""Tests of :mod:`presence.compose.union`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from presence.composition import UnionComposition, closed_document, empty_document
+from presence.compose.union import UnionComposition
 from presence.interfaces import ICompositionPolicy
 from presence.pidf.names import COMPONENTS, ID_NAMESPACES, XML_ID
+from presence.pidf.offline import closed_document, empty_document
 from presence.pidf.parse import parse, parse_compact
 from presence.pidf.summary import summarise
 from presence.pidf.validate import accept
