@@ -93,6 +93,14 @@ class DocumentFollower:
         """The copies there are, by URI relative to the root."""
         return {s: c.document for s, c in self._copies.items() if c.document is not None}
 
+    @property
+    def current(self) -> bool:
+        """Whether a subscription stands whose reports the copies follow (PSV-10).
+
+        Else changes go unnoticed until a report of the full state has come.
+        """
+        return self._link is not None and not self._full and not self._stopped
+
     def start(self) -> None:
         """Subscribe."""
         terms = self._terms

@@ -466,6 +466,22 @@ class FullStateTests(FollowTestCase):
 
         self.check(lose)
 
+    def test_current(self) -> None:
+        """PSV-10: it tells whether changes would be noticed."""
+        self.assertTrue(self.follower.current)
+        self.follower.refresh()
+        self.assertFalse(self.follower.current)
+        self.pair.run()
+        self.notify(DocumentChange(INDEX, after="1"))
+        self.assertTrue(self.follower.current)
+        self.pair.notify(self.last, "terminated;reason=deactivated")
+        self.pair.run(1.0)
+        self.assertFalse(self.follower.current)  # nothing was reported yet
+        self.notify(DocumentChange(INDEX, after="1"))
+        self.assertTrue(self.follower.current)
+        self.follower.stop()
+        self.assertFalse(self.follower.current)
+
     def test_empty(self) -> None:
         """XEVT-21: an empty report tells that there is nothing."""
         self.notify()
