@@ -1,0 +1,402 @@
+"""Resolving resource lists to the URIs they hold (RFC 4826 section 4.5, XDM-28 to XDM-33).
+
+A list may refer to entries and lists in other documents.  A :class:`Resolution` goes through it
+step by step: it tells which document it needs next, and is given it or told that there is none.
+Who drives it fetches whole documents, each once, so that it knows on which documents the result
+depends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable
+from typing import Final, TypeAlias
+
+import attrs
+from lxml import etree
+
+from presence.rules.conditions import identity_key
+from xcap.canonical import is_relative_path, parse_http_uri
+from xcap.errors import XcapError
+from xcap.uri import NodeSelector, Step, build, canonical_xui, parse_node, parse_target
+
+RESOURCE_LISTS: Final = "urn:ietf:params:xml:ns:resource-lists"
+AUID: Final = "resource-lists"
+
+_LIST: Final = f"{{{RESOURCE_LISTS}}}list"
+_ENTRY: Final = f"{{{RESOURCE_LISTS}}}entry"
+_ENTRY_REF: Final = f"{{{RESOURCE_LISTS}}}entry-ref"
+_EXTERNAL: Final = f"{{{RESOURCE_LISTS}}}external"
+_MEMBERS: Final = (_LIST, _ENTRY, _ENTRY_REF, _EXTERNAL)
+_SPACE: Final = " \t\r\n"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*(?=:)")
+_ROOT: Final = re.compile(r"(?=resource-lists/(?:users|global)/)")
+_BATCH: Final = 500
+"""Elements between two places where a resolution can pause."""
+
+
+@attrs.frozen(slots=True)
+class Limits:
+    """How far a resolution goes (XDM-28).
+
+    :ivar depth: lists within each other, also by reference.
+    :ivar uris: entries, those that are dropped as duplicates included.
+    :ivar fetches: documents.
+    :ivar elements: looked at in all.
+    """
+
+    depth: int = 16
+    uris: int = 5000
+    fetches: int = 100
+    elements: int = 50_000
+
+
+class BadReference(Exception):
+    """A reference names nothing that may be fetched.
+
+    :ivar kind: as in :class:`Problem`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+@attrs.frozen(slots=True)
+class Place:
+    """A document of resource lists.
+
+    :ivar root: XCAP root, ending in ``/``.
+    :ivar path: relative to the root, percent-encoded, the same for every spelling.
+    :ivar xui: whose home directory it is in, canonical; "" for the global tree.
+    """
+
+    root: str
+    path: str
+    xui: str
+
+    @property
+    def uri(self) -> str:
+        """Absolute URI."""
+        return self.root + self.path
+
+
+@attrs.frozen(slots=True)
+class Reference:
+    """An element in a document.
+
+    :ivar uri: canonical form of the reference (XDM-33).
+    """
+
+    uri: str
+    place: Place
+    selector: NodeSelector
+
+
+@attrs.frozen(slots=True)
+class References:
+    """Reads references.
+
+    :ivar root: XCAP root of the document in which a resolution begins, ending in ``/``.
+    :ivar canonical: the one form of a user identifier; ValueError for what is none.
+    :ivar foreign: whether documents below other roots may be named (XDM-29).
+    """
+
+    root: str
+    canonical: Callable[[str], str] = canonical_xui
+    foreign: bool = False
+
+    def external(self, anchor: str) -> Reference:
+        """What the ``anchor`` of an ``external`` or the ``anc`` of a rule names.
+
+        :raises BadReference: ``malformed`` or ``elsewhere``.
+        """
+        uri = parse_http_uri(anchor)
+        if uri is None:
+            raise BadReference("malformed")
+        base = parse_http_uri(self.root)
+        target = f"{uri.path}{uri.tail}"
+        if base is not None and uri.origin == base.origin and uri.path.startswith(base.path):
+            return self._reference(str(uri), self.root, target[len(base.path) :])
+        if not self.foreign:
+            raise BadReference("elsewhere")
+        # where the root of another server ends can only be seen from what follows it
+        parts = _ROOT.split(target, maxsplit=1)
+        if len(parts) < 2 or not parts[0].endswith("/"):
+            raise BadReference("elsewhere")
+        return self._reference(str(uri), f"{uri.origin}{parts[0]}", parts[1])
+
+    def entry(self, ref: str, root: str) -> Reference:
+        """What the ``ref`` of an ``entry-ref`` names (XDM-23).
+
+        :param root: XCAP root of the document that it stands in.
+        :raises BadReference: ``malformed`` or ``elsewhere``.
+        """
+        if not is_relative_path(ref):
+            raise BadReference("malformed")
+        uri = parse_http_uri(root + ref.strip(_SPACE))
+        base = parse_http_uri(root)
+        if uri is None or base is None:
+            raise BadReference("malformed")
+        return self._reference(str(uri), root, f"{uri.path}{uri.tail}"[len(base.path) :])
+
+    def _reference(self, uri: str, root: str, rest: str) -> Reference:
+        try:
+            target = parse_target(f"/{rest}")
+            if target.auid != AUID:
+                raise BadReference("elsewhere")
+            if target.node is None:
+                raise BadReference("not-a-list")
+            selector = parse_node(target.node, target.query, RESOURCE_LISTS)
+            xui = self.canonical(target.xui) if target.xui else ""
+        except (XcapError, ValueError):
+            raise BadReference("malformed") from None
+        path = build("", AUID, xui, "/".join(target.path))[1:]
+        return Reference(uri, Place(root, path, xui), selector)
+
+
+@attrs.frozen(slots=True)
+class Problem:
+    """Why a list could not be resolved, or not in full.
+
+    :ivar kind: ``malformed`` reference or document, ``elsewhere`` (where none may lead),
+        ``unavailable`` (the document cannot be read now), ``missing`` (there is no such
+        document or element), ``not-a-list`` (it is something else), ``loop`` or ``limit``.
+    :ivar uri: the reference.
+    """
+
+    kind: str
+    uri: str
+
+
+@attrs.frozen(slots=True)
+class Resolved:
+    """The outcome of a resolution.
+
+    :ivar uris: as written, in document order, none twice (XDM-32).
+    :ivar problems: what ``uris`` lacks something for.
+    """
+
+    uris: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything could be resolved (XDM-30)."""
+        return not self.problems
+
+
+class _EndError(Exception):
+    """The traversal ends here."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+_Steps: TypeAlias = Generator["Place | None", None, None]
+
+
+class Resolution:
+    """Resolves one list, depth-first in document order (XDM-28).
+
+    :param anchor: absolute URI of the list.
+    :ivar wanted: the document that has to be given next; None while none is.
+    :ivar result: None until it is there.
+    """
+
+    def __init__(self, anchor: str, references: References, limits: Limits | None = None) -> None:
+        self.wanted: Place | None = None
+        self.result: Resolved | None = None
+        self._references = references
+        self._limits = limits or Limits()
+        self._uris: dict[str, None] = {}
+        self._entries = 0
+        self._elements = 0
+        self._pause = _BATCH
+        self._problems: list[Problem] = []
+        self._visited: set[str] = set()
+        self._trees: dict[Place, etree._Element | str] = {}
+        self._steps: _Steps = self._external(anchor, 1)
+
+    def run(self) -> bool:
+        """Go on until a document is wanted, all is done, or a while has passed.
+
+        :returns: whether to call it again at once; a pause lets others work between.
+        """
+        if self.wanted is not None or self.result is not None:
+            return False
+        try:
+            self.wanted = next(self._steps)
+        except StopIteration:
+            self._finish()
+        except _EndError as end:
+            self._problems.append(end.problem)
+            self._finish()
+        return self.wanted is None and self.result is None
+
+    def give(self, octets: bytes | None, problem: str = "missing") -> None:
+        """Give the document that is wanted.
+
+        :param octets: None when there is none, or none can be had.
+        :param problem: why there is none: ``missing`` or ``unavailable``.
+        """
+        if self.wanted is None:
+            raise ValueError("no document is wanted")
+        self._trees[self.wanted] = problem if octets is None else _parse(octets)
+        self.wanted = None
+
+    def _finish(self) -> None:
+        self.result = Resolved(tuple(self._uris), tuple(self._problems))
+        self._trees.clear()
+        self._steps.close()
+
+    # -- traversal ------------------------------------------------------------------------
+
+    def _external(self, anchor: str, depth: int) -> _Steps:
+        try:
+            reference = self._references.external(anchor)
+        except BadReference as error:
+            self._problems.append(Problem(error.kind, anchor))
+            return
+        if reference.uri in self._visited:
+            raise _EndError(Problem("loop", anchor))
+        self._visited.add(reference.uri)
+        yield from self._fetch(reference.place, anchor)
+        element = self._find(reference, _LIST, anchor)
+        if element is not None:
+            yield from self._list(element, reference.place.root, depth)
+
+    def _list(self, parent: etree._Element, root: str, depth: int) -> _Steps:
+        if depth > self._limits.depth:
+            raise _EndError(Problem("limit", ""))
+        for child in parent.iterchildren(*_MEMBERS):
+            self._elements += 1
+            if self._elements > self._limits.elements:
+                raise _EndError(Problem("limit", ""))
+            if self._elements >= self._pause:
+                self._pause = self._elements + _BATCH
+                yield None
+            if child.tag == _ENTRY:
+                self._entry(child)
+            elif child.tag == _LIST:
+                yield from self._list(child, root, depth + 1)
+            elif child.tag == _EXTERNAL:
+                yield from self._external(child.get("anchor", ""), depth + 1)
+            else:
+                yield from self._entry_ref(child.get("ref", ""), root)
+
+    def _entry_ref(self, ref: str, root: str) -> _Steps:
+        try:
+            reference = self._references.entry(ref, root)
+        except BadReference as error:
+            self._problems.append(Problem(error.kind, ref))
+            return
+        yield from self._fetch(reference.place, ref)
+        element = self._find(reference, _ENTRY, ref)
+        if element is not None:
+            self._entry(element)
+
+    def _entry(self, element: etree._Element) -> None:
+        self._entries += 1
+        if self._entries > self._limits.uris:
+            raise _EndError(Problem("limit", ""))
+        self._uris[element.get("uri", "").strip(_SPACE)] = None
+
+    def _fetch(self, place: Place, uri: str) -> _Steps:
+        """Ask for a document unless it was given already."""
+        if place not in self._trees:
+            if len(self._trees) >= self._limits.fetches:
+                raise _EndError(Problem("limit", uri))
+            yield place
+
+    def _find(self, reference: Reference, tag: str, uri: str) -> etree._Element | None:
+        """The element that a reference names."""
+        tree = self._trees[reference.place]
+        selector = reference.selector
+        if isinstance(tree, str):
+            self._problems.append(Problem(tree, uri))
+            return None
+        if selector.attribute is not None or selector.namespaces:
+            element = None
+        else:
+            element = _select(tree, selector.steps, self._count)
+            if element is None:
+                self._problems.append(Problem("missing", uri))
+                return None
+        if element is None or element.tag != tag:
+            self._problems.append(Problem("not-a-list", uri))
+            return None
+        return element
+
+    def _count(self, elements: int) -> None:
+        """Selecting is work, too."""
+        self._elements += elements // 16
+        if self._elements > self._limits.elements:
+            raise _EndError(Problem("limit", ""))
+
+
+def _parse(octets: bytes) -> etree._Element | str:
+    """The tree of a document, or the problem with it."""
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        collect_ids=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(octets, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return "malformed"
+    doctype = root.getroottree().docinfo.internalDTD
+    return "malformed" if doctype is not None else root
+
+
+def _select(
+    root: etree._Element, steps: Iterable[Step], count: Callable[[int], None]
+) -> etree._Element | None:
+    """The one element that all steps select (RFC 4825 section 6.3), None if there is none."""
+    children = [root]
+    element = None
+    for step in steps:
+        count(len(children))
+        found = [child for child in children if step.name is None or child.tag == step.name]
+        if step.position is not None:
+            place = step.position
+            found = found[place - 1 : place] if place > 0 else []
+        if step.attribute is not None:
+            name, value = step.attribute
+            found = [child for child in found if child.get(name) == value]
+        if len(found) != 1:
+            return None
+        element = found[0]
+        children = list(element)
+    return element
+
+
+# -- what becomes of the URIs -------------------------------------------------------------
+
+
+def members(uris: Iterable[str], key: Callable[[str], str | None] = identity_key) -> frozenset[str]:
+    """The members of a list as they compare with watchers (XDM-113, XDM-120).
+
+    :param key: the canonical URI of a watcher; None for a URI that is none of a watcher's.
+    """
+    return frozenset(filter(None, map(key, uris)))
+
+
+def subscribable(uris: Iterable[str], *, tel: bool = False) -> tuple[str, ...]:
+    """The members of a list that can be subscribed to (XDM-32).
+
+    :param tel: whether the operator maps ``tel`` URIs.
+    """
+    schemes = {"sip", "sips", "pres", "tel"} if tel else {"sip", "sips", "pres"}
+    return tuple(uri for uri in uris if _scheme(uri) in schemes)
+
+
+def _scheme(uri: str) -> str:
+    match = _SCHEME.match(uri)
+    return "" if match is None else match[0].lower()

@@ -1,0 +1,369 @@
+"""The rules and lists of presentities, as documents have them now (PSV-07 to PSV-10, XDM-100).
+
+What is needed of a presentity is fetched when it is held for the first time, followed while it
+is held, and forgotten with its release.  Decisions use what is in memory: a change of documents
+shows when all that it needs has been fetched, or soon without what cannot be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from presence.copies import Copies
+from presence.documentcopy import Copy, Source
+from presence.lists import References
+from presence.ruledocuments import CONFIRM, NotYet, RuleDocuments, RuleSettings, Status
+from presence.rulelists import ExternalList
+from presence.rules.conditions import identity_key
+from xcap.uri import canonical_xui
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from presence.following import Feed
+    from presence.rules.document import RuleSet
+    from presence.rules.model import Lists
+    from xcap.interfaces import IDocumentClient
+
+_WORK = 20
+"""What one turn of the reactor may take: batches of elements, or of 64 KiB that are parsed."""
+
+
+class _Pause(Exception):
+    """This turn has taken long enough."""
+
+
+class _Work:
+    """What may be done in this turn."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _WORK
+
+    def spend(self, work: int) -> None:
+        """Do so much.
+
+        :raises _Pause: rather not in this turn.
+        """
+        if self.left <= 0:
+            raise _Pause
+        self.left -= work
+
+
+class _Held:
+    """A presentity that is held.
+
+    :ivar complete: there is something to decide by.
+    :ivar asked: somebody has decided before there was.
+    :ivar forced: what is not there is not waited for.
+    :ivar rules: to decide by; None without a document.
+    :ivar members: of external lists, by anchor.
+    :ivar copies: the documents that it uses.
+    :ivar timer: ends the waiting for documents.
+    :ivar lapse: ends the use of the last good members of a list.
+    """
+
+    __slots__ = (
+        "asked",
+        "complete",
+        "copies",
+        "count",
+        "documents",
+        "forced",
+        "home",
+        "lapse",
+        "lists",
+        "members",
+        "presentity",
+        "references",
+        "rules",
+        "status",
+        "timer",
+        "waiting",
+    )
+
+    def __init__(
+        self, presentity: str, home: str, references: References, settings: RuleSettings
+    ) -> None:
+        self.presentity = presentity
+        self.home = home
+        self.references = references
+        self.documents = RuleDocuments(references.root, home, settings)
+        self.count = 0
+        self.complete = self.asked = self.forced = False
+        self.rules: RuleSet | None = CONFIRM
+        self.status: Status = "unreachable"
+        self.members: Mapping[str, frozenset[str] | None] = {}
+        self.copies: dict[Source, Copy] = {}
+        self.lists: dict[str, ExternalList] = {}
+        self.timer: IDelayedCall | None = None
+        self.lapse: IDelayedCall | None = None
+        self.waiting: dict[Deferred[None], None] = {}
+
+
+class RuleSource:
+    """Rules and lists of the presentities that are held.
+
+    :param clock: time and delayed calls; its seconds must not jump.
+    :param clients: by XCAP root and reader: a user's canonical identity, or "" for the
+        Presence Server; None for a root that nothing may be fetched from.
+    :param feed: tells of changes of documents.
+    :param root: the XCAP root of a presentity, ending in ``/``.
+    :param canonical: the identifier of the home directory of a user; ValueError for what is
+        no user identifier.
+    :param key: canonical URI of a watcher, as of :class:`presence.rules.model.Watcher`; None
+        for a URI that names no watcher.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        clients: Callable[[str, str], IDocumentClient | None],
+        feed: Feed,
+        root: Callable[[str], str],
+        canonical: Callable[[str], str] = canonical_xui,
+        key: Callable[[str], str | None] = identity_key,
+        settings: RuleSettings | None = None,
+    ) -> None:
+        self._clock = clock
+        self._root = root
+        self._canonical = canonical
+        self._key = key
+        self._settings = settings or RuleSettings()
+        self._copies = Copies(clock, clients, feed, self._touched, self._settings.copies)
+        self._held: dict[str, _Held] = {}
+        self._listeners: list[Callable[[str], None]] = []
+        self._queue: dict[_Held, None] = {}
+        self._call: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are copies of."""
+        return len(self._copies)
+
+    # -- for who decides ------------------------------------------------------------------
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Call back with each presentity whose rules, or lists that they use, are others now.
+
+        That is once for a change, when :meth:`rules` and :meth:`lists` give what is new
+        (PSV-09); and for who has asked them too early.
+        """
+        self._listeners.append(changed)
+
+    def hold(self, presentity: str) -> None:
+        """Fetch and follow what decisions on the watchers of a presentity need.
+
+        :param presentity: canonical; each call is to be followed by one of :meth:`release`.
+        """
+        held = self._held.get(presentity)
+        if held is None:
+            try:
+                home = self._canonical(presentity)
+            except ValueError:
+                home = presentity
+            settings = self._settings
+            references = References(self._root(presentity), self._canonical, settings.foreign)
+            held = self._held[presentity] = _Held(presentity, home, references, settings)
+            self._evaluate(held, _Work())
+        held.count += 1
+
+    def release(self, presentity: str) -> None:
+        """Forget a presentity that nobody else holds.
+
+        :raises KeyError: it is not held.
+        """
+        held = self._held[presentity]
+        held.count -= 1
+        if held.count:
+            return
+        del self._held[presentity]
+        self._queue.pop(held, None)
+        if not self._queue and self._call is not None:
+            self._call.cancel()
+            self._call = None
+        for timer in (held.timer, held.lapse):
+            if timer is not None:
+                timer.cancel()
+        held.timer = held.lapse = None
+        copies, held.copies = held.copies, {}
+        for copy in copies.values():
+            self._copies.drop(copy, held)
+        self._fire(held)
+
+    def stop(self) -> None:
+        """Release everybody, however often they are held."""
+        for held in list(self._held.values()):
+            held.count = 1
+            self.release(held.presentity)
+
+    def ready(self, presentity: str) -> Deferred[None] | None:
+        """Wait until there is something to decide by (PSV-08).
+
+        :param presentity: one that is held.
+        :returns: None when there is; else fires, never with a failure, within ``first``.
+        """
+        held = self._held.get(presentity)
+        if held is None or held.complete:
+            return None
+        ready: Deferred[None] = Deferred(lambda _: held.waiting.pop(ready, None))
+        held.waiting[ready] = None
+        return ready
+
+    def rules(self, presentity: str) -> RuleSet | None:
+        """The rules to decide by; None without a document: the operator's default (XDM-150).
+
+        While they are not known, or the presentity is not held, everybody is to be confirmed.
+        """
+        held = self._held.get(presentity)
+        if held is None:
+            return CONFIRM
+        held.asked = held.asked or not held.complete
+        return held.rules
+
+    def status(self, presentity: str) -> Status:
+        """What :meth:`rules` gives, for people."""
+        held = self._held.get(presentity)
+        return "unreachable" if held is None else held.status
+
+    def lists(self, presentity: str) -> Lists:
+        """The external lists of a presentity, as they are now, by anchor."""
+        held = self._held.get(presentity)
+        if held is None:
+            return _undetermined
+        held.asked = held.asked or not held.complete
+        return held.members.get
+
+    # -- evaluation -----------------------------------------------------------------------
+
+    def _touched(self, held: _Held) -> None:
+        """A document has changed: look at it in the next turn, with all that change now."""
+        self._queue[held] = None
+        if self._call is None:
+            self._call = self._clock.callLater(0, self._drain)
+
+    def _drain(self) -> None:
+        self._call = None
+        work = _Work()
+        while self._queue and work.left > 0:
+            held = next(iter(self._queue))
+            del self._queue[held]
+            work.left -= 1
+            self._evaluate(held, work)
+        if self._queue and self._call is None:
+            self._call = self._clock.callLater(0, self._drain)
+
+    def _evaluate(self, held: _Held, work: _Work) -> None:
+        """Look at the documents and take over what they say, if all are there."""
+        needed: dict[Source, Copy] = {}
+
+        def need(source: Source) -> Copy:
+            copy = needed.get(source)
+            if copy is None:
+                copy = self._copies.use(source, held)
+                needed[source] = held.copies[source] = copy
+            return copy
+
+        try:
+            rules, status = held.documents.find(need, held.forced)
+            anchors = () if rules is None else rules.anchors
+            ready = self._resolve(held, anchors, need, work)
+        except NotYet:
+            ready = False
+        except _Pause:
+            self._touched(held)
+            return
+        if ready:
+            self._take(held, rules, status, needed)
+        elif held.timer is None:
+            delay = self._settings.patience if held.complete else self._settings.first
+            held.timer = self._clock.callLater(delay, self._force, held)
+
+    def _resolve(
+        self, held: _Held, anchors: Iterable[str], need: Callable[[Source], Copy], work: _Work
+    ) -> bool:
+        """Resolve external lists side by side (XDM-120); tells whether all are done."""
+        wanted = sorted(anchors)[: self._settings.anchors]
+        held.lists = {
+            anchor: held.lists.get(anchor)
+            or ExternalList(anchor, held.home, held.references, self._settings.limits, self._key)
+            for anchor in wanted
+        }
+        ready = True
+        for listed in held.lists.values():
+            ready &= listed.resolve(need, held.forced, work.spend)
+        return ready
+
+    def _force(self, held: _Held) -> None:
+        """Go on without what is not there."""
+        held.timer = None
+        held.forced = True
+        self._touched(held)
+
+    def _take(
+        self, held: _Held, rules: RuleSet | None, status: Status, needed: dict[Source, Copy]
+    ) -> None:
+        """Decide by this from now on."""
+        told = held.asked
+        held.forced = held.asked = False
+        if held.timer is not None:
+            held.timer.cancel()
+            held.timer = None
+        for source in [source for source in held.copies if source not in needed]:
+            self._copies.drop(held.copies.pop(source), held)
+        members = self._members(held)
+        if held.complete:
+            told = rules is not held.rules or members != held.members
+        held.complete = True
+        held.rules, held.status, held.members = rules, status, members
+        self._fire(held)
+        if told and self._held.get(held.presentity) is held:
+            self._changed(held.presentity)
+
+    def _members(self, held: _Held) -> dict[str, frozenset[str] | None]:
+        """The members of the lists; looked at again when some stop to be good (XDM-123)."""
+        now = self._clock.seconds()
+        found = {}
+        ends = []
+        for anchor, listed in held.lists.items():
+            found[anchor], until = listed.members(now, self._settings.keep)
+            if until is not None:
+                ends.append(until)
+        if held.lapse is not None:
+            held.lapse.cancel()
+            held.lapse = None
+        if ends:
+            held.lapse = self._clock.callLater(min(ends) - now, self._lapsed, held)
+        return found
+
+    def _lapsed(self, held: _Held) -> None:
+        held.lapse = None
+        self._touched(held)
+
+    def _changed(self, presentity: str) -> None:
+        for listener in self._listeners:
+            try:
+                listener(presentity)
+            except Exception:
+                self._log.failure("who waits for rules has failed; the others go on")
+
+    @staticmethod
+    def _fire(held: _Held) -> None:
+        while held.waiting:
+            ready = next(iter(held.waiting))
+            del held.waiting[ready]
+            ready.callback(None)
+
+
+def _undetermined(anchor: str) -> None:
+    """Nothing is known of a presentity that is not held."""
