@@ -76,9 +76,12 @@ def _read_rule(element: etree._Element) -> Rule:
     name = element.get("id")
     if not name:
         raise _unreadable(element, "rule without id")
-    conditions = _child(element, _CONDITIONS)
-    actions = _child(element, _ACTIONS)
-    transformations = _child(element, _TRANSFORMATIONS)
+    parts: dict[str, etree._Element] = {}
+    for child in element.iterchildren(etree.Element):
+        if parts.setdefault(child.tag, child) is not child:
+            raise _unreadable(child, "element may stand here once")
+    conditions, actions = parts.get(_CONDITIONS), parts.get(_ACTIONS)
+    transformations = parts.get(_TRANSFORMATIONS)
     tests: list[Condition] = []
     validities: list[list[tuple[float, float]]] = []
     if conditions is not None:
@@ -94,17 +97,6 @@ def _read_rule(element: etree._Element) -> Rule:
         tuple(tests),
         Validity.of(validities) if validities else None,
     )
-
-
-def _child(element: etree._Element, tag: str) -> etree._Element | None:
-    """The child of a name, which may stand there once.
-
-    :raises ValueError: there are two.
-    """
-    children = list(element.iterchildren(tag))
-    if len(children) > 1:
-        raise _unreadable(children[1], "element may stand here once")
-    return children[0] if children else None
 
 
 def _read_handling(actions: etree._Element) -> Handling:

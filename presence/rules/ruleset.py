@@ -149,6 +149,8 @@ class RuleSet:
 
     def listing(self, request: Request) -> Iterator[Rule]:
         """Rules with ``external-list`` that name the watcher or may do so, in document order."""
+        if not request.uris:
+            return iter(())
         found: set[int] = set()
         for anchor, numbers in self._by_anchor.items():
             if request.listed(anchor) is not False:
