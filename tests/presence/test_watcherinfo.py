@@ -227,7 +227,6 @@ class ReadTests(SynchronousTestCase):
 
     def test_any_octets(self) -> None:
         """No octets raise anything else."""
-        cut = st.integers(0, 350).map(lambda n: vector("oma-m10.xml")[:n])
 
         @settings(max_examples=200, deadline=None, database=None)
         @given(
