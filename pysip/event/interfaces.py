@@ -184,6 +184,12 @@ class ISubscription(Interface):
         "Digest of the notification last acknowledged; None when that is not known."
     )
     lasting: bool = Attribute("False for a fetch, which gets one NOTIFY and is gone.")
+    created: float = Attribute("Wall-clock time of its SUBSCRIBE.")
+    deadline: float = Attribute("Monotonic time of its expiry.")
+    sequence: int = Attribute(
+        "Number of the NOTIFY that is made next, from 0; after a restart it goes on higher up."
+    )
+    reason: str = Attribute("Why it ends, as in Subscription-State; empty while it lives.")
 
     def reset_head() -> None:
         """Build the head of the next NOTIFY anew: ``event_params`` have changed."""

@@ -314,6 +314,7 @@ class Notifier:
         if not expires:
             self._answer(served, subscription, 0)
             subscription.state = "terminated" if state == "rejected" else state
+            subscription.reason = "rejected" if state == "rejected" else "timeout"
             package.unsubscribed(subscription)
             self._finish(subscription, _TIMEOUT)
         elif subscription.state == "terminated":
@@ -414,6 +415,7 @@ class Notifier:
         """End a subscription and tell the watcher why (NOT-03)."""
         if not self._leave(subscription):
             return
+        subscription.reason = reason
         self._packages[subscription.package].unsubscribed(subscription)
         state = f"terminated;reason={reason}"
         if retry_after is not None:
@@ -431,6 +433,7 @@ class Notifier:
         """Forget a subscription whose watcher is gone, without further NOTIFY (NOT-10)."""
         if self._leave(subscription):
             subscription.state = "terminated"
+            subscription.reason = "timeout"
             self._erase(subscription.id)
             self._packages[subscription.package].unsubscribed(subscription)
 

@@ -129,6 +129,7 @@ class Subscription(Timed):
     :ivar gate: monotonic time before which no change is told (NOT-13).
     :ivar delivered: digest of the view the watcher last acknowledged.
     :ivar sent: digest of the view in flight.
+    :ivar reason: why it ends, "" while it lives.
     :ivar ending: Subscription-State of the last NOTIFY, "" while it lives.
     """
 
@@ -158,6 +159,7 @@ class Subscription(Timed):
         "notifier",
         "package",
         "ready",
+        "reason",
         "redirected",
         "resource",
         "sent",
@@ -208,6 +210,7 @@ class Subscription(Timed):
         self.gate = 0.0
         self.delivered: int | None = None
         self.sent = 0
+        self.reason = ""
         self.ending = ""
         self.redirected = False
         self.booked = False
@@ -221,6 +224,11 @@ class Subscription(Timed):
     def lasting(self) -> bool:
         """False for a fetch, which gets one NOTIFY and is gone (SUB-09)."""
         return bool(self.id)
+
+    @property
+    def sequence(self) -> int:
+        """How many NOTIFYs were sent in the dialog; after a restart, how many may have been."""
+        return self.dialog.local_cseq
 
     def fire(self) -> None:
         """The subscription has expired (NOT-08)."""

@@ -11,6 +11,7 @@ from zope.interface import implementer
 from presence.limits import DomainRates
 from pysip.errors import SipError
 from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.subscription import Subscription
 from pysip.event.table import NotifierPolicy
 from pysip.message import response_to
 from tests.node import BOB, Node, Peer
@@ -153,6 +154,56 @@ class IncrementalTests(SynchronousTestCase):
         self.node.presence.stop()
         self.node.presence.notifier.sender.answered(subscription, 481, None)
         self.assertEqual(len(self.node.presence.notifier), 1)
+
+    def test_reason(self) -> None:
+        """The package learns why a subscription has ended (WFS-01)."""
+        reasons: list[str] = []
+        self.package.unsubscribed = lambda ended: reasons.append(ended.reason)  # type: ignore
+        notifier = self.node.presence.notifier
+        answer = self.subscribe(body=b"x")
+        self.subscribe(expires=0, call_id=answer.call_id, to_tag=answer.to.tag, cseq=9)
+        self.node.advance(1)
+        for end in ("rejected", "deactivated"):
+            self.subscribe(body=b"x")
+            (subscription,) = notifier.subscriptions("counting", BOB)
+            self.assertEqual(subscription.reason, "")
+            notifier.terminate(subscription, end)
+        self.subscribe(body=b"x", expires=60)
+        self.node.advance(61)
+        self.subscribe(body=b"x")
+        self.peer.answer = 481
+        self.count()
+        self.assertEqual(reasons, ["timeout", "rejected", "deactivated", "timeout", "timeout"])
+
+    def test_rejected_at_its_end(self) -> None:
+        """Who may not watch any more when it un-subscribes was rejected (WFS-01)."""
+        reasons: list[str] = []
+        self.package.unsubscribed = lambda ended: reasons.append(ended.reason)  # type: ignore
+        answer = self.subscribe(body=b"x")
+        self.package.authorize = lambda *_: "rejected"  # type: ignore
+        self.subscribe(expires=0, call_id=answer.call_id, to_tag=answer.to.tag, cseq=9)
+        self.node.advance(1)
+        self.assertEqual(reasons, ["rejected"])
+
+    def test_sequence(self) -> None:
+        """Notifications are numbered from 0; a restart goes on higher up (WID-02)."""
+        numbers: list[int] = []
+        inner = self.package.notification
+
+        def note(subscription: Any) -> Notification | None:
+            numbers.append(subscription.sequence)
+            return inner(subscription)
+
+        self.package.notification = note  # type: ignore[method-assign]
+        self.subscribe(body=b"x")
+        self.count()
+        self.count()
+        self.subscribe(body=b"x", expires=0)
+        self.node.advance(1)
+        self.assertEqual(numbers, [0, 1, 2, 0])
+        record = self.node.store._subscriptions[1]
+        again = Subscription.from_record(self.node.presence.notifier, record, 0.0, 0.0)
+        self.assertGreater(again.sequence, 2)
 
     def test_prepared(self) -> None:
         """A SUBSCRIBE waits for what its package has to know first, and is then served as ever."""
