@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from presence.records import WatcherRecord
     from presence.watcher import PresenceWatch
+    from pysip.event.interfaces import ISubscription
     from pysip.event.records import BindingRecord, PublicationRecord
     from pysip.interfaces import Identity
     from pysip.message import Response
@@ -77,6 +78,19 @@ class IWatcherPolicy(Interface):
 
     def decide(presentity: str, watcher: Identity) -> str:
         """``"allow"``, ``"confirm"``, ``"block"`` or ``"polite-block"`` (RFC 5025 3.2.1)."""
+
+
+class IWatcherObserver(Interface):
+    """Told by an event package who watches, for watcher information (RFC 3857 section 4.7)."""
+
+    def subscribed(subscription: ISubscription) -> None:
+        """A subscription was made, recovered, or its ``state`` has changed; it is durable."""
+
+    def unsubscribed(subscription: ISubscription) -> None:
+        """A subscription has ended for its ``reason``; it need not have been told of before."""
+
+    def fetched(subscription: ISubscription) -> None:
+        """Somebody about whom nothing is decided has fetched (WFS-03)."""
 
 
 class IWatchListener(Interface):

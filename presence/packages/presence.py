@@ -17,7 +17,7 @@ from pysip.uri import canonical_aor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from presence.interfaces import ICompositionPolicy, IWatcherPolicy
+    from presence.interfaces import ICompositionPolicy, IWatcherObserver, IWatcherPolicy
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import IStateSource, ISubscription
     from pysip.interfaces import Identity
@@ -48,6 +48,8 @@ class PresencePackage:
     :param neutral_pending: send an empty document while authorization is pending (NOT-09).
     :param changed: told of resources whose watchers are to be notified.
     :param watched: whether a resource has subscriptions.
+
+    :ivar observer: told who watches, for watcher information; None when nobody asks.
     """
 
     name = "presence"
@@ -86,6 +88,7 @@ class PresencePackage:
         self.default_expires = default_expires
         self._changed = changed
         self._watched = watched
+        self.observer: IWatcherObserver | None = None
         # resource -> entity -> body; dropped when the resource changes or nobody watches
         self._views: dict[str, dict[str, Notification]] = {}
 
@@ -206,15 +209,21 @@ class PresencePackage:
         return closed_document(entity) if self.closed_when_offline else empty_document(entity)
 
     def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
-        """Nothing to do: all there is to say is in the fields that the framework reads."""
+        """Tell of a fetch that has to wait for a decision; nothing else is here to read."""
+        if not subscription.lasting and subscription.state == "pending" and self.observer:
+            self.observer.fetched(subscription)
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """Nothing to do: each notification tells the whole state."""
 
     def subscribed(self, subscription: ISubscription) -> None:
-        """Nothing to do: views are made when a NOTIFY needs them."""
+        """Tell the observer; views are made when a NOTIFY needs them."""
+        if self.observer is not None:
+            self.observer.subscribed(subscription)
 
     def unsubscribed(self, subscription: ISubscription) -> None:
-        """Drop the views that nobody needs any more."""
+        """Tell the observer, and drop the views that nobody needs any more."""
+        if self.observer is not None:
+            self.observer.unsubscribed(subscription)
         if not self._watched(self.name, subscription.resource):
             self._views.pop(subscription.resource, None)
