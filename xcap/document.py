@@ -11,7 +11,7 @@ garbage collector.
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 from xml.parsers import expat
 
 import attrs
@@ -44,6 +44,9 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+_Found: TypeAlias = "tuple[Element, Limits, int, int]"
+"""Document node, limits, number of elements, characters of all names."""
+
 
 @attrs.frozen(slots=True, eq=False)
 class XmlDocument:
@@ -52,10 +55,16 @@ class XmlDocument:
     :ivar octets: UTF-8, as sent.
     :ivar node: the document node, where selection starts: its only child is the root element,
         and it has no name and no place (XCAP-20).
+    :ivar limits: it was checked by.
+    :ivar elements: how many there are.
+    :ivar names: characters of all distinct expanded names; may be too high.
     """
 
     octets: bytes
     node: Element
+    limits: Limits
+    elements: int
+    names: int
 
     @property
     def root(self) -> Element:
@@ -72,7 +81,7 @@ def parse_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> XmlDocumen
         (XCAP-161, XCAP-162).
     :raises XcapError: 413, it has more octets than allowed.
     """
-    return XmlDocument(octets, _document(octets, limits, build=True))
+    return XmlDocument(octets, *_document(octets, limits, build=True))
 
 
 def check_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -84,9 +93,9 @@ def check_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
     _document(octets, limits, build=False)
 
 
-def _document(octets: bytes, limits: Limits, *, build: bool) -> Element:
-    """The document node, without children unless they are wanted."""
-    _check_size(octets, limits)
+def _document(octets: bytes, limits: Limits, *, build: bool) -> _Found:
+    """The document node, without children unless they are wanted, and what was counted."""
+    check_size(octets, limits)
     _check_encoding(octets)
     try:
         return _read(octets, document_scope(), limits, 0, build=build)
@@ -107,9 +116,10 @@ def parse_fragment(octets: bytes, scope: Scope, limits: Limits = DEFAULT_LIMITS)
     wrapped = b"<w>%b</w>" % octets
     try:
         # the scope of the document is not the place to note the names of a fragment
-        children = _read(wrapped, scope.declare({}), limits, 1).children[0].children
+        node, *_ = _read(wrapped, scope.declare({}), limits, 1)
     except (expat.ExpatError, NamespaceError) as error:
         raise Conflict("not-xml-frag", _reason(error)) from None
+    children = node.children[0].children
     if len(children) != 1 or children[0].source != octets:
         raise Conflict("not-xml-frag", "Body is not exactly one element")
     return children[0]
@@ -139,9 +149,31 @@ def check_utf8(octets: bytes) -> None:
             raise Conflict("not-utf-8", "Octets are not UTF-8") from None
 
 
-def _check_size(octets: bytes, limits: Limits) -> None:
+def check_size(octets: bytes, limits: Limits) -> None:
+    """Refuse too many octets.
+
+    :raises XcapError: 413.
+    """
     if len(octets) > limits.size:
         raise XcapError(413, f"More than {limits.size} octets")
+
+
+def check_elements(count: int, limits: Limits) -> None:
+    """Refuse too many elements.
+
+    :raises Conflict: ``constraint-failure``.
+    """
+    if count > limits.elements:
+        _beyond("elements", limits.elements)
+
+
+def check_levels(count: int, limits: Limits) -> None:
+    """Refuse too many levels of elements.
+
+    :raises Conflict: ``constraint-failure``.
+    """
+    if count > limits.depth:
+        _beyond("levels of elements", limits.depth)
 
 
 def _check_encoding(octets: bytes) -> None:
@@ -166,7 +198,7 @@ def _reason(error: expat.ExpatError | NamespaceError) -> str:
 
 def _read(
     octets: bytes, scope: Scope, limits: Limits, wrappers: int, *, build: bool = True
-) -> Element:
+) -> _Found:
     """Run expat over octets; the document node.
 
     :param scope: around the root element.
@@ -273,7 +305,7 @@ def _read(
         # these and the parser would keep each other alive
         parser.StartElementHandler = None
         parser.EndElementHandler = None
-    return node
+    return node, limits, count, kept
 
 
 def _check_declaration(version: str, encoding: str | None, _: int) -> None:

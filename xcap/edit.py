@@ -25,6 +25,7 @@ from xcap.element import Element
 from xcap.errors import Conflict, XcapError
 from xcap.namespaces import split_clark
 from xcap.select import NoMatch, deepest, matches, named, select_element
+from xcap.splice import Splice, splice
 from xcap.uri import XML_NAMESPACE, XMLNS_NAMESPACE
 
 if TYPE_CHECKING:
@@ -147,21 +148,22 @@ def delete_node(
     name = selector.attribute
     if name is not None:
         start, _, end = element.attribute_place(name)
+        result = _rewrite(document, start, end, b"", limits)
+        left = _selected(result, selector)
+        found = left is not None and name in left.attributes
     elif element is document.root:
         raise Conflict(
             "schema-validation-error",
             "A document has a root element; delete the URI of the document instead",
         )
     else:
-        start, end = element.start, element.end
-    result = _splice(document, start, end, b"", limits)
-    try:
-        left = select_element(result, selector.steps)
-    except NoMatch:
-        return result
-    if name is not None and name not in left.attributes:
-        return result
-    raise Conflict("cannot-delete", "The URI would select another node")
+        parent = select_element(document, selector.steps[:-1])
+        others = [child for child in parent.children if child is not element]
+        result = splice(document, Splice(parent, others, element.start, element.end), limits)
+        found = len(matches(others, selector.steps[-1])) == 1
+    if found:
+        raise Conflict("cannot-delete", "The URI would select another node")
+    return result
 
 
 def _refuse_namespaces(selector: NodeSelector) -> None:
@@ -169,11 +171,18 @@ def _refuse_namespaces(selector: NodeSelector) -> None:
         raise XcapError(405, "Namespaces are read-only", (("Allow", "GET, HEAD, OPTIONS"),))
 
 
-def _splice(
+def _rewrite(
     document: XmlDocument, start: int, end: int, octets: bytes, limits: Limits
 ) -> XmlDocument:
     old = document.octets
     return parse_document(b"%b%b%b" % (old[:start], octets, old[end:]), limits)
+
+
+def _selected(document: XmlDocument, selector: NodeSelector) -> Element | None:
+    try:
+        return select_element(document, selector.steps)
+    except NoMatch:
+        return None
 
 
 def _cannot_insert(phrase: str) -> Conflict:
@@ -195,27 +204,26 @@ def _put_element(
     found = matches(parent.children, target)
     if len(found) > 1:
         raise _cannot_insert("The URI selects several elements")
+    text, close = body, 0
     if found:
-        start = found[0].start
-        result = _splice(document, start, found[0].end, body, limits)
+        at = start = found[0].start
+        end = found[0].end
     elif parent is document.node:
         raise _cannot_insert("A document has one root element")
     else:
         _check_fit(new, target)
-        start = _place(parent, target, new.name)
+        at = start = end = _place(parent, target, new.name)
         if parent.empty:
             # <p/> becomes <p>new</p> (XCAP-95)
-            end = parent.open_end
-            start = end - 1
             text = b">%b</%b>" % (body, parent.qname.encode())
-            result = _splice(document, end - 2, end, text, limits)
-        else:
-            result = _splice(document, start, start, body, limits)
-    try:
-        selected = select_element(result, selector.steps)
-    except NoMatch:
-        selected = None
-    if selected is None or selected.start != start:
+            at, start = end - 1, end - 2
+            close = at + len(body)
+    before = [child for child in parent.children if child.start < at]
+    children = [*before, new, *parent.children[len(before) + len(found) :]]
+    change = Splice(parent, children, start, end, text, new, at, len(selector.steps), close)
+    result = splice(document, change, limits)
+    selected = matches(children, target)
+    if len(selected) != 1 or selected[0] is not new:
         raise _cannot_insert("The URI would not select the new element")
     return Edited(result, not found)
 
@@ -264,16 +272,13 @@ def _put_attribute(
     if not created:
         # with the quotes of the body, so that GET gives what was PUT (XCAP-107)
         _, start, end = element.attribute_place(name)
-        result = _splice(document, start, end, literal, limits)
+        result = _rewrite(document, start, end, literal, limits)
     else:
         text = b" %b=%b" % (_attribute_qname(element, selector, name).encode(), literal)
         # before white space that may end the tag, so that DELETE restores it
         start = element.attributes_end
-        result = _splice(document, start, start, text, limits)
-    try:
-        selected = select_element(result, selector.steps)
-    except NoMatch:
-        selected = None
+        result = _rewrite(document, start, start, text, limits)
+    selected = _selected(result, selector)
     if selected is None or selected.start != element.start:
         raise _cannot_insert("The URI would not select the attribute")
     return Edited(result, created)

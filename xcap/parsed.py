@@ -6,7 +6,8 @@ from collections import OrderedDict
 
 import attrs
 
-from xcap.document import Limits, XmlDocument, parse_document
+from xcap.document import DEFAULT_LIMITS, Limits, XmlDocument, parse_document
+from xcap.errors import XcapError
 from xcap.records import Document, DocumentKey
 
 OCTETS = 4 << 20
@@ -22,10 +23,12 @@ class ParsedDocuments:
     """Trees by document and entity-tag; those not used for longest go first.
 
     :param limit: octets of the documents whose trees are kept.
+    :param limits: what documents may have now.
     """
 
-    def __init__(self, limit: int = OCTETS) -> None:
+    def __init__(self, limit: int = OCTETS, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limit = limit
+        self._limits = limits
         self._octets = 0
         self._trees: OrderedDict[DocumentKey, tuple[str, XmlDocument]] = OrderedDict()
 
@@ -38,10 +41,13 @@ class ParsedDocuments:
         if found is not None and found[0] == document.etag:
             self._trees.move_to_end(document.key)
             return found[1]
-        limits = _STORED
-        if len(document.octets) > limits.size:
-            limits = attrs.evolve(limits, size=len(document.octets))
-        tree = parse_document(document.octets, limits)
+        try:
+            tree = parse_document(document.octets, self._limits)
+        except XcapError:
+            limits = _STORED
+            if len(document.octets) > limits.size:
+                limits = attrs.evolve(limits, size=len(document.octets))
+            tree = parse_document(document.octets, limits)
         self.put(document, tree)
         return tree
 

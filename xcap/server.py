@@ -80,7 +80,7 @@ class DocumentServer:
         self._computed = ComputedDocuments(
             self._usages.values(), store, quoted_tags=self._settings.quoted_tags
         )
-        self._parsed = ParsedDocuments()
+        self._parsed = ParsedDocuments(limits=self._settings.limits)
         self._writer = DocumentWriter(store, self._parsed, self._settings)
 
     async def begin(self, head: Head) -> HttpResponse | Receive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from lxml import etree
@@ -49,8 +51,41 @@ def canonical(octets: bytes) -> bytes:
     return etree.tostring(etree.fromstring(octets, hardened()), method="c14n")
 
 
+def places_of(element: Element) -> list[object]:
+    """All that is known of an element and of those below it."""
+    known: list[object] = [
+        (element.name, element.prefix, element.attributes, element.namespaces()),
+        (element.start, element.open_end, element.close_start, element.end, element.octets),
+    ]
+    return known + [places_of(child) for child in element.children]
+
+
 class ElementProperties(SynchronousTestCase):
     """Elements of random documents."""
+
+    def assertParsed(self, document: XmlDocument) -> None:
+        """Expect a tree that is like one read from the octets (XCAP-99, XCAP-162)."""
+        again = parse_document(document.octets)
+        self.assertEqual(places_of(document.root), places_of(again.root))
+        self.assertEqual(document.elements, again.elements)
+        self.assertGreaterEqual(document.names, again.names)
+        self.assertIs(document.limits, again.limits)
+
+    @given(st.data(), documents(), st.lists(elements(), max_size=5))
+    def test_many(self, data: st.DataObject, octets: bytes, bodies: list[str]) -> None:
+        """After any number of changes the places are those in the octets (XCAP-99)."""
+        document = parse_document(octets)
+        for text in bodies:
+            with contextlib.suppress(Conflict):
+                _, path = data.draw(places(document))
+                if data.draw(st.booleans()):
+                    path.append(data.draw(targets(text.encode())))
+                document = put_node(document, select(path), text.encode()).document
+                self.assertParsed(document)
+            with contextlib.suppress(Conflict):
+                _, path = data.draw(places(document))
+                document = delete_node(document, select(path))
+                self.assertParsed(document)
 
     @given(st.data(), documents(), elements())
     def test_put(self, data: st.DataObject, octets: bytes, text: str) -> None:
