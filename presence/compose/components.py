@@ -7,9 +7,9 @@ are compared together. Two components conflict if a slot that both have has anot
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
@@ -17,6 +17,19 @@ from presence.compose.forms import Form, Ids, collapsed, form, language
 from presence.pidf import names
 from presence.pidf.equality import device_key, uri_key
 from presence.pidf.instant import instant
+from presence.pidf.names import (
+    BASIC,
+    CONTACT,
+    DEVICE,
+    DEVICE_ID,
+    DM_NOTE,
+    DM_TIMESTAMP,
+    NOTE,
+    PERSON,
+    STATUS,
+    TIMESTAMP,
+    TUPLE,
+)
 
 __all__ = ["Component", "Slot", "read"]
 
@@ -27,12 +40,22 @@ _VERSION: Final = f"{{{names.OMA}}}version"
 _DESCRIPTION: Final = f"{{{names.OMA}}}description"
 _TIMED_STATUS: Final = f"{{{names.TIMED}}}timed-status"
 _DISPLAY_NAME: Final = f"{{{names.CIPID}}}display-name"
+_REPEATABLE: Final = frozenset({_TIMED_STATUS, _DISPLAY_NAME})
+
+# what notes and timestamp are called in each kind
+_ENDS: Final = {
+    TUPLE: (NOTE, TIMESTAMP),
+    PERSON: (DM_NOTE, DM_TIMESTAMP),
+    DEVICE: (DM_NOTE, DM_TIMESTAMP),
+}
 
 # where a child stands: in this order they are written
 _BASIC: Final = 0
 _STATUS: Final = 1
 _EXTENSION: Final = 2
 _NOTE: Final = 3
+
+_NO_PRIORITY: Final = (Decimal(-1), "")
 
 _Service = tuple[str, str]
 
@@ -44,7 +67,7 @@ class Slot:
     :ivar owner: number of their source.
     :ivar parts: the elements, each with the place where it stands.
     :ivar ids: xs:ID values inside.
-    :ivar value: what they say, whatever their order.
+    :ivar value: what they say and where, whatever their order; can be looked up.
     """
 
     __slots__ = ("ids", "owner", "parts", "source", "value")
@@ -54,7 +77,7 @@ class Slot:
         self.owner = owner
         self.parts: list[tuple[int, etree._Element]] = []
         self.ids: Ids = []
-        self.value: Hashable = ()
+        self.value: Any = None
 
 
 class Component:
@@ -73,8 +96,6 @@ class Component:
     __slots__ = (
         "_contact",
         "_descriptions",
-        "_instant",
-        "_priority",
         "_timestamp",
         "element",
         "id",
@@ -96,9 +117,7 @@ class Component:
         self.slots: dict[Hashable, Slot] = {}
         self.merged = False
         self._contact: etree._Element | None = None
-        self._priority: tuple[Decimal, str] | None = None
         self._timestamp: etree._Element | None = None
-        self._instant = float("-inf")
         self._descriptions: dict[_Service, etree._Element | None] = {}
 
     # -- reading --------------------------------------------------------------------------
@@ -106,88 +125,75 @@ class Component:
     def _read(self) -> None:
         """Sort the children of the element into slots."""
         kind = self.element.tag
-        note, timestamp = (
-            (names.NOTE, names.TIMESTAMP)
-            if kind == names.TUPLE
-            else (names.DM_NOTE, names.DM_TIMESTAMP)
-        )
-        forms: dict[Hashable, list[tuple[int, Form]]] = {}
+        note, timestamp = _ENDS[kind]
+        service, device = kind == TUPLE, kind == DEVICE
+        repeated: dict[Hashable, list[Any]] = {}
         classes: list[str] = []
-        device = ""
         for child in self.element:
             tag = child.tag
             if tag == timestamp:
                 self._timestamp = child
-                at = instant(child.text or "")
-                self._instant = float("-inf") if at is None else at
             elif tag == note:
-                self._add(forms, (tag, language(child)), _NOTE, child)
-            elif tag == names.STATUS and kind == names.TUPLE:
+                self._add((tag, language(child)), _NOTE, child, tag, repeated)
+            elif service and tag == STATUS:
                 for inner in child:
-                    place = _BASIC if inner.tag == names.BASIC else _STATUS
-                    self._add(forms, inner.tag, place, inner)
-            elif tag == names.CONTACT and kind == names.TUPLE:
+                    name = inner.tag
+                    self._add(name, _BASIC if name == BASIC else _STATUS, inner, name, repeated)
+            elif service and tag == CONTACT:
                 self._contact = child
-                self._priority = _priority(child)
-            elif tag == names.DEVICE_ID and kind == names.DEVICE:
-                device = device_key(child.text or "")
+            elif device and tag == DEVICE_ID:
+                self.identity = device_key(child.text or "")
             else:
                 if tag == _CLASS:
                     classes.append(collapsed(child))
-                self._add(forms, self._key(child), _EXTENSION, child)
-        for key, values in forms.items():
-            # in most slots there is one element; several are in no order
-            self.slots[key].value = (
-                frozenset(values) if key == names.DEVICE_ID else tuple(sorted(values))
-            )
-        if kind == names.DEVICE:
-            self.identity = device
-        else:
+                key = _key(child, tag) if tag in _REPEATABLE else tag
+                self._add(key, _EXTENSION, child, tag, repeated)
+        for key, values in repeated.items():
+            # order says nothing, and telling a device twice neither (DMO-03)
+            values = sorted(set(values)) if key == DEVICE_ID else sorted(values)
+            self.slots[key].value = tuple(values) if len(values) > 1 else values[0]
+        if not device:
             classes.sort()
-            services = frozenset(self._descriptions) if _SERVICE in forms else None
+            services = frozenset(self._descriptions) if _SERVICE in self.slots else None
             self.identity = (self._contact_key(), services, tuple(classes))
-
-    def _key(self, child: etree._Element) -> Hashable:
-        """What an extension is compared by: its name, and what several of it may differ in."""
-        tag = child.tag
-        if tag == _TIMED_STATUS:
-            # TIM-03: several periods are no conflict
-            start, end = child.get("from") or "", child.get("until") or ""
-            return tag, instant(start), instant(end)
-        if tag == _DISPLAY_NAME:
-            return tag, language(child)  # CIP-01
-        return tag
 
     def _add(
         self,
-        forms: dict[Hashable, list[tuple[int, Form]]],
         key: Hashable,
         place: int,
         element: etree._Element,
+        tag: str,
+        repeated: dict[Hashable, list[Any]],
     ) -> None:
-        """Put a child into its slot."""
+        """Put a child into its slot; ``repeated`` gets the values of slots with several."""
         slot = self.slots.get(key)
+        first = slot is None
         if slot is None:
             slot = self.slots[key] = Slot(self.source, self.owner)
-            forms[key] = []
         slot.parts.append((place, element))
-        value = form(element, slot.ids)
-        tag = element.tag
-        if tag == names.DEVICE_ID:
-            value = (tag, device_key(element.text or ""))
-        elif tag == _SERVICE and place == _EXTENSION:
-            value = self._undescribed(element, value)
-        forms[key].append((place, value))
+        if tag == DEVICE_ID:
+            value: Form = (tag, device_key(element.text or ""))
+        else:
+            value = form(element, slot.ids)
+            if tag == _SERVICE and place == _EXTENSION:
+                value = self._undescribed(element, value)
+        if first:
+            slot.value = place, value
+        elif key in repeated:
+            repeated[key].append((place, value))
+        else:
+            repeated[key] = [slot.value, (place, value)]
 
     def _undescribed(self, element: etree._Element, value: Form) -> Form:
         """The form of a service description without its description, which is kept apart.
 
         It is no part of what is compared (COM-05), and only one remains (COM-11).
         """
-        service = collapsed(element.find(_SERVICE_ID)), collapsed(element.find(_VERSION))
-        self._descriptions[service] = element.find(_DESCRIPTION)
         tag, text, attributes, children = value
-        return tag, text, attributes, tuple(c for c in children if c[0] != _DESCRIPTION)
+        kept = tuple(child for child in children if child[0] != _DESCRIPTION)
+        description = None if len(kept) == len(children) else element.find(_DESCRIPTION)
+        self._descriptions[_service(kept)] = description
+        return tag, text, attributes, kept
 
     def _contact_key(self) -> Hashable:
         """The contact by the rules of URI equality (GRU-02); None without contact."""
@@ -217,21 +223,22 @@ class Component:
                     self.slots[key] = theirs
             elif mine.source == theirs.source:
                 self.slots[key] = theirs
-        if other._instant > self._instant:
-            self._instant, self._timestamp = other._instant, other._timestamp
-        elif self._timestamp is None:
-            self._timestamp = other._timestamp
-        if other._priority is not None and (
-            self._priority is None or other._priority[0] > self._priority[0]
-        ):
-            self._priority = other._priority
-        if len(other.params) > len(self.params):
-            # equal all the same: of a GRUU and its address of record the GRUU is kept
-            self._contact = other._contact
-        self.params = other.params | self.params
+        self._timestamp = _latest(self._timestamp, other._timestamp)
+        self._join_contact(other)
         for service, description in other._descriptions.items():
             if self._descriptions.get(service) is None:
                 self._descriptions[service] = description
+
+    def _join_contact(self, other: Component) -> None:
+        """The highest priority of both; of a GRUU and its address of record the GRUU."""
+        if self._contact is None or other._contact is None:
+            return
+        _, highest = max(_priority(self._contact), _priority(other._contact))
+        if len(other.params) > len(self.params):
+            self._contact = other._contact
+        if highest:
+            self._contact.set("priority", highest)
+        self.params = other.params | self.params
 
     # -- writing --------------------------------------------------------------------------
 
@@ -255,19 +262,18 @@ class Component:
         kind = self.element.tag
         element = etree.SubElement(root, kind, {"id": self.id})
         parts = [part for slot in self.slots.values() for part in slot.parts]
-        if kind == names.TUPLE:
-            status = etree.SubElement(element, names.STATUS)
+        if kind == TUPLE:
+            status = etree.SubElement(element, STATUS)
             status.extend([part for place, part in parts if place == _BASIC])
             status.extend([part for place, part in parts if place == _STATUS])
         element.extend([part for place, part in parts if place == _EXTENSION])
-        for part in element.findall(_SERVICE) if self._descriptions else ():
-            self._describe(part)
-        if kind == names.DEVICE:
-            element.extend(self.element.findall(names.DEVICE_ID))
+        if self._descriptions:
+            for part in element.findall(_SERVICE):
+                self._describe(part)
+        if kind == DEVICE:
+            element.extend(self.element.findall(DEVICE_ID))
         if self._contact is not None:
             element.append(self._contact)
-            if self._priority is not None:
-                self._contact.set("priority", self._priority[1])
         element.extend([part for place, part in parts if place == _NOTE])
         if self._timestamp is not None:
             element.append(self._timestamp)
@@ -276,9 +282,8 @@ class Component:
     def _describe(self, element: etree._Element) -> None:
         """Give a service description the description that is the most recent one."""
         version = element.find(_VERSION)
-        description = self._descriptions.get(
-            (collapsed(element.find(_SERVICE_ID)), collapsed(version))
-        )
+        service = collapsed(element.find(_SERVICE_ID)), collapsed(version)
+        description = self._descriptions.get(service)
         if version is None or description is None:
             return
         for old in element.findall(_DESCRIPTION):
@@ -297,12 +302,32 @@ def read(element: etree._Element, source: int, owner: int) -> Component:
     return component
 
 
-def _priority(contact: etree._Element) -> tuple[Decimal, str] | None:
-    """The priority of a contact as number and text (PID-05)."""
+def _key(child: etree._Element, tag: str) -> Hashable:
+    """What an extension is compared by of which several may differ without conflict."""
+    if tag == _DISPLAY_NAME:
+        return tag, language(child)  # CIP-01
+    # TIM-03: other periods are no conflict
+    return tag, instant(child.get("from") or ""), instant(child.get("until") or "")
+
+
+def _service(children: Iterable[Form]) -> _Service:
+    """Id and version of a service, from the forms of what its description holds."""
+    found = {child[0]: child[1] for child in children}
+    return found.get(_SERVICE_ID, ""), found.get(_VERSION, "")
+
+
+def _latest(mine: etree._Element | None, theirs: etree._Element | None) -> etree._Element | None:
+    """The more recent of two timestamps, ours if they are the same instant."""
+    if mine is None or theirs is None:
+        return theirs if mine is None else mine
+    at, other = instant(mine.text or ""), instant(theirs.text or "")
+    return theirs if other is not None and (at is None or other > at) else mine
+
+
+def _priority(contact: etree._Element) -> tuple[Decimal, str]:
+    """The priority of a contact as number and text; none is the lowest (PID-05)."""
     text = contact.get("priority")
-    if text is None:
-        return None
     try:
-        return Decimal(text.strip()), text
+        return _NO_PRIORITY if text is None else (Decimal(text.strip()), text)
     except InvalidOperation:
-        return None
+        return _NO_PRIORITY

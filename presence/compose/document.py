@@ -106,9 +106,14 @@ def make_ids_unique(ids: Iterable[tuple[int, etree._Element, str]]) -> None:
         used.add(value)
 
 
-def stated_types(source: etree._Element) -> list[StatedType]:
-    """What the values of ``xsi:type`` mean in a source; see :func:`restore_types`."""
+def stated_types(body: bytes, source: etree._Element) -> list[StatedType]:
+    """What the values of ``xsi:type`` mean in a source; see :func:`restore_types`.
+
+    :param source: the tree of ``body``.
+    """
     found: list[StatedType] = []
+    if _XSI.encode() not in body:
+        return found
     for element in _typed()(source):
         prefix, colon, local = element.get(_TYPE).strip().rpartition(":")
         found.append((element, element.nsmap.get(prefix if colon else None), local))

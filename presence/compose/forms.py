@@ -91,6 +91,8 @@ def _values(
         elif known and name in _TIMES:
             at = instant(value)
             kept.append((name, value if at is None else repr(at)))
+        elif name == names.XML_LANG:
+            kept.append((name, value.lower()))
         elif not name.startswith(_XSI):
             kept.append((name, value))
     kept.sort()

@@ -8,7 +8,6 @@ a component joins is found by look-up in sets of groups, kept as the bits of int
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Final
 
 from lxml import etree
 
@@ -21,23 +20,24 @@ from presence.compose.document import (
     stated_types,
 )
 from presence.compose.forms import Form, Ids, form, language
+from presence.compose.sources import Source
 from presence.pidf import names
 from presence.pidf.tree import new_presence
 from presence.pidf.write import serialize
 
 __all__ = ["merge"]
 
-_KINDS: Final = (names.TUPLE, names.PERSON, names.DEVICE)
-
 _Place = tuple[int, etree._Element, str]
 
 
-def merge(entity: str, sources: Sequence[tuple[etree._Element, int]], *, overriding: bool) -> bytes:
+def merge(
+    entity: str, sources: Sequence[tuple[Source, etree._Element]], *, overriding: bool
+) -> bytes:
     """The document that several sources make together.
 
     :param entity: the presentity's URI.
-    :param sources: compact trees, used up, and the number of each; the first takes precedence
-        over the second, and so on.
+    :param sources: sources with their compact trees, which are used up; the first takes
+        precedence over the second, and so on.
     :param overriding: whether tuples and persons that conflict are merged all the same, what
         the first source says remaining, as it is with devices; else they stay apart.
     """
@@ -50,9 +50,9 @@ def merge(entity: str, sources: Sequence[tuple[etree._Element, int]], *, overrid
     others = _Others()
     nsmap: dict[str | None, str] = {None: names.PIDF}
     types: list[StatedType] = []
-    for place, (tree, number) in enumerate(sources):
+    for place, ((body, number), tree) in enumerate(sources):
         declare(nsmap, tree)
-        types += stated_types(tree)
+        types += stated_types(body, tree)
         if len(sources) > 1:
             _hand_down_notes(tree)
         for element in tree:

@@ -51,8 +51,7 @@ class MergingPolicy(ClockedPolicy):
         telling = [(source, tree) for source in sources if len(tree := parse_compact(source.body))]
         if len(telling) < 2:
             return self._alone(entity, telling[0][0] if telling else sources[0])
-        trees = [(tree, source.number) for source, tree in telling]
-        return merge(entity, trees, overriding=self.overriding)
+        return merge(entity, telling, overriding=self.overriding)
 
     def _gather(self, publications: Sequence[PublicationRecord]) -> list[Source]:
         """The sources, the one that takes precedence first."""
@@ -65,7 +64,7 @@ class MergingPolicy(ClockedPolicy):
         if body.count(b"device") - body.count(b"deviceID") > 2:
             tree = parse_compact(body)
             if _has_twins(tree):
-                return merge(entity, [(tree, source.number)], overriding=self.overriding)
+                return merge(entity, [(source, tree)], overriding=self.overriding)
         return with_entity(body, entity)
 
 

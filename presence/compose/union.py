@@ -89,7 +89,7 @@ def _union(entity: str, sources: Iterable[Source]) -> bytes:
     for body, owner in sources:
         source = parse_compact(body)
         declare(nsmap, source)
-        types += stated_types(source)
+        types += stated_types(body, source)
         counts: dict[Form, int] = {}
         for element in source:
             ids: Ids = []
