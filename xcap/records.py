@@ -29,15 +29,18 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The value of a field, several joined by commas (RFC 9110 section 5.3)."""
-        values = self.all(name)
-        return ", ".join(values) if values else None
+        found: str | None = None
+        for given, value in self.fields:
+            if given == name:
+                found = value if found is None else f"{found}, {value}"
+        return found
 
     def all(self, name: str) -> list[str]:
         """Every value of a field, as received."""
         return [value for given, value in self.fields if given == name]
 
     def __contains__(self, name: str) -> bool:
-        return any(given == name for given, _ in self.fields)
+        return self.get(name) is not None
 
 
 @attrs.frozen(slots=True)
