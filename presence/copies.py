@@ -204,14 +204,13 @@ class Copies:
 
     def _set(self, copy: Copy, octets: bytes | None, etag: str) -> None:
         same = copy.known and copy.octets == octets
-        copy.etag = etag
+        copy.hold(copy.octets if same else octets, etag)
         copy.confirmed = self._clock.seconds()
         copy.failing = False
         if copy.current and self._feed.sure:
             self._rest(copy)
         if same:
             return
-        copy.octets = octets
         copy.known = copy.settled = True
         self._tell(copy)
 
@@ -270,8 +269,7 @@ class Copies:
         if copy.failing:
             if copy.known and now - copy.confirmed > settings.keep:
                 copy.known = False
-                copy.octets = None
-                copy.etag = ""
+                copy.hold(None, "")
                 self._tell(copy)
             self._fetch(copy)
         elif not copy.source.followed:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -44,8 +45,9 @@ class Copy:
     :ivar failing: the last attempt to fetch it has failed.
     :ivar confirmed: when it was last known to be so, unless it is followed.
     :ivar revision: another one whenever something else should be made of it.
-    :ivar damaged: ``octets`` could not be read, see :meth:`read`.
     """
+
+    _log = Logger()
 
     __slots__ = (
         "_made",
@@ -53,7 +55,6 @@ class Copy:
         "again",
         "checked",
         "confirmed",
-        "damaged",
         "etag",
         "failing",
         "known",
@@ -72,7 +73,7 @@ class Copy:
         self.source = source
         self.unit: Unit | None = None
         self.users: dict[Any, None] = {}
-        self.settled = self.known = self.failing = self.damaged = False
+        self.settled = self.known = self.failing = False
         self.octets: bytes | None = None
         self.etag = ""
         self.confirmed = self.checked = 0.0
@@ -93,24 +94,27 @@ class Copy:
         """When it was last known to be so."""
         return now if self.current and not self.failing else self.confirmed
 
+    def hold(self, octets: bytes | None, etag: str) -> None:
+        """Have other content."""
+        self.octets = octets
+        self.etag = etag
+        if octets is None:
+            self._made = self._made_of = None
+
     def read(self, make: Callable[[bytes], Any]) -> Any:
         """What a function makes of the content, made once; the same one in every call.
 
         Of content that cannot be read it is what was made of the content before (XDM-151).
 
         :param make: raises ValueError for content that cannot be read.
-        :returns: None when nothing could be read ever, or there is no document.
+        :returns: None when nothing could be read since there is a document.
         """
-        if self.octets is None:
-            self._made = self._made_of = None
-            self.damaged = False
-        elif self._made_of is not self.octets:
+        if self.octets is not None and self._made_of is not self.octets:
             self._made_of = self.octets
             try:
                 self._made = make(self.octets)
-                self.damaged = False
             except ValueError:
-                self.damaged = True
+                self._log.warn("a document of rules cannot be read; its last good version counts")
         return self._made
 
 
