@@ -215,7 +215,7 @@ class DocumentWriter:
         root = parse_tree(octets)
         # as long as all elements have an object, looking at them again is cheap
         elements = list(root.iter())
-        validate(request.usage.schema, root)
+        validate(request.usage.schema, root, octets)
         request.usage.check(root, key)
         claims = request.usage.claims(root, key)
         del elements
