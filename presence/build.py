@@ -18,12 +18,19 @@ from twisted.names.client import Resolver
 from presence.accesslog import AccessLog
 from presence.accounts import Accounts
 from presence.addresses import split_port
+from presence.authorizing import (
+    OwnIdentities,
+    composition,
+    configure,
+    operator_policy,
+    operators,
+    ruleset_policy,
+    watcher_limits,
+)
 from presence.certificate import GeneratedCertificate, ensure_certificate
-from presence.compose.union import UnionComposition
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
-from presence.policy import OperatorWatcherPolicy
 from presence.registrar import Registrar, RegistrarPolicy
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
@@ -48,6 +55,7 @@ from pysip.ua import UserAgent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from presence.authorization import RulesetPolicy
     from presence.config import Config, Listen
     from presence.interfaces import IPresenceStore
     from pysip.interfaces import ITransport
@@ -65,6 +73,7 @@ class Node:
     :ivar tls: what each TLS listening point proves itself with.
     :ivar generated: the self-signed certificate, when one is used.
     :ivar documents: the document servers, None without such a role.
+    :ivar authorization: decides by rules; None where they are not within reach.
     :ivar proxy: the Aggregation Proxy, None without that role.
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
     :ivar sites: the HTTP servers but that of operators, with their listening points.
@@ -84,6 +93,7 @@ class Node:
     generated: GeneratedCertificate | None
     transports: list[tuple[Listen, ITransport]]
     documents: Documents | None
+    authorization: RulesetPolicy | None
     proxy: Proxy | None
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
@@ -112,7 +122,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         admission=guard if config.overload.enabled else None,
     )
     ua.network = config.trust.network_name
-    events = _events(config, ua, store, domains, reactor)
+    events = _events(config, ua, store, domains, accounts, reactor)
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
@@ -120,6 +130,11 @@ def build_node(config: Config, reactor: Any) -> Node:
     documents = build_documents(
         config, reactor, accounts, domains, events, guard.overloaded, access
     )
+    authorization = None
+    if isinstance(events, PresenceServer):
+        authorization = ruleset_policy(config, reactor, events, wheel, documents, accounts, domains)
+        if authorization is not None:
+            events.set_watchers(authorization)
     proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
     tls, generated = tls_settings(config, _points(config))
     transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
@@ -138,6 +153,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         generated,
         transports,
         documents,
+        authorization,
         proxy,
         access,
         _sites(config, documents, proxy),
@@ -152,7 +168,11 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
     events = node.events
     if isinstance(events, PresenceServer):
         _set_package(config, events, node.domains)
-        events.package.watchers = _watcher_policy(config)
+        events.package.composition = composition(config, node.domains)
+        if node.authorization is not None:
+            configure(node.authorization, config, node.domains)
+        else:
+            events.package.watchers = operator_policy(config)
     events.compositor.policy = _publication_limits(config, clock)
     events.notifier.set_policy(_notifier_policy(config), _rates(config))
     events.reauthorize()
@@ -230,16 +250,25 @@ def tls_settings(
 
 
 def _events(
-    config: Config, ua: UserAgent, store: IPresenceStore, domains: Domains, reactor: Any
+    config: Config,
+    ua: UserAgent,
+    store: IPresenceStore,
+    domains: Domains,
+    accounts: Accounts,
+    reactor: Any,
 ) -> EventServer:
     """What serves PUBLISH and SUBSCRIBE, with the presence package where that is a role."""
     limits = _publication_limits(config, reactor.seconds)
     rates, policy = _rates(config), _notifier_policy(config)
     if "presence-server" not in config.roles:
         return EventServer(ua, store, limits, rates, policy, time.time)
-    watchers = _watcher_policy(config)
+    composer = composition(config, domains)
+    watchers = operator_policy(config)
     presence = PresenceServer(
-        ua, store, domains, UnionComposition(), watchers, limits, rates, policy, time.time
+        ua, store, domains, composer, watchers, limits, rates, policy, time.time
+    )
+    presence.tell_of_watchers(
+        lambda presentity: OwnIdentities(accounts.account_of, presentity), watcher_limits(config)
     )
     _set_package(config, presence, domains)
     return presence
@@ -370,11 +399,10 @@ def _set_package(config: Config, presence: PresenceServer, domains: Domains) -> 
     package.closed_when_offline = config.subscription.offline_document == "closed"
     package.neutral_pending = config.subscription.pending_body == "neutral"
     package.default_expires = config.subscription.default_expires
-
-
-def _watcher_policy(config: Config) -> OperatorWatcherPolicy:
-    domains = {name.lower(): config.default_decision(name) for name in config.domain}
-    return OperatorWatcherPolicy(config.subscription.default_decision, domains)
+    if presence.book is not None:
+        presence.book.limits = watcher_limits(config)
+    if presence.watcherinfo is not None:
+        presence.watcherinfo.operators = operators(config, domains)
 
 
 def _publication_limits(config: Config, clock: Callable[[], float]) -> PublicationLimits:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from presence.addresses import is_host
 from presence.certificate import check_pair, read_certificates
 from presence.tables import (
+    Composition,
     Decision,
     Digest,
     Domain,
@@ -29,8 +30,10 @@ from presence.tables import (
     Metrics,
     Notify,
     Overload,
+    Override,
     Publication,
     Registrar,
+    Rules,
     Store,
     Subscription,
     Table,
@@ -41,12 +44,14 @@ from presence.tables import (
     Transport,
     TransportOptions,
     Trust,
+    Winfo,
 )
 from presence.tomlfile import ConfigError, Path, WrongValueError, decode, dotted, line_of, read
 from presence.xdmtables import BackEnd, Documents, Http, HttpListen, Proxy, Trusted, Xcap, Xdms
 
 __all__ = [
     "BackEnd",
+    "Composition",
     "Config",
     "ConfigError",
     "Decision",
@@ -62,9 +67,11 @@ __all__ = [
     "Metrics",
     "Notify",
     "Overload",
+    "Override",
     "Proxy",
     "Publication",
     "Registrar",
+    "Rules",
     "Store",
     "Subscription",
     "Timers",
@@ -73,6 +80,7 @@ __all__ = [
     "TransportOptions",
     "Trust",
     "Trusted",
+    "Winfo",
     "Xcap",
     "Xdms",
     "default_listen",
@@ -127,6 +135,10 @@ class Config(Table, frozen=True):
     publication: Publication = Publication()
     subscription: Subscription = Subscription()
     domain: dict[str, Domain] = msgspec.field(default_factory=dict)
+    composition: Composition = Composition()
+    rules: Rules = Rules()
+    override: Override = Override()
+    winfo: Winfo = Winfo()
     notify: Notify = Notify()
     store: Store = Store()
     registrar: Registrar = Registrar()
@@ -346,12 +358,16 @@ def restart_required(old: Config, new: Config) -> list[str]:
 
 RELOADABLE = frozenset(
     {
+        "composition",
         "domain",
         "log",
         "notify",
+        "override",
         "publication",
         "subscription",
         "trace",
+        "rules.privacy_is_anonymous",
+        "winfo",
         "limits.publications_per_presentity",
         "limits.publish_rate",
         "limits.publish_burst",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from presence.records import WatcherRecord
+    from presence.rules.model import Decision
     from presence.watcher import PresenceWatch
     from pysip.event.interfaces import ISubscription
     from pysip.event.records import BindingRecord, PublicationRecord
@@ -74,10 +75,36 @@ class ICompositionPolicy(Interface):
 
 
 class IWatcherPolicy(Interface):
-    """Subscription authorization (XDM rules later; the operator's default now)."""
+    """Subscription authorization: who may watch whom, and see what (PSV-06, RUL-01 to RUL-05)."""
 
-    def decide(presentity: str, watcher: Identity) -> str:
-        """``"allow"``, ``"confirm"``, ``"block"`` or ``"polite-block"`` (RFC 5025 3.2.1)."""
+    def decide(presentity: str, watcher: Identity) -> Decision:
+        """What holds for a watcher now (RFC 5025 section 3.2.1); cheap enough for each NOTIFY.
+
+        :param presentity: canonical; one that is held, or was prepared just before.
+        """
+
+    def prepare(presentity: str) -> Deferred[None] | None:
+        """Gather what decisions on the watchers of a presentity need (PSV-08).
+
+        It stays at hand for some seconds, also when the presentity is not held.
+
+        :returns: fires, never with a failure, when all is known; None when it is already.
+        """
+
+    def hold(presentity: str) -> None:
+        """Keep what decisions need, and follow its changes, until :meth:`release`.
+
+        It is held once, however often this is called.
+        """
+
+    def release(presentity: str) -> None:
+        """Nobody watches, or waits for, a presentity any more; an unknown one is ignored."""
+
+    def published(presentity: str) -> None:
+        """The publications of a presentity have changed, and perhaps its sphere (RUL-04)."""
+
+    def watch(changed: Callable[[str], None]) -> None:
+        """Call back with each presentity that is held and whose decisions may be others now."""
 
 
 class IWatcherObserver(Interface):
@@ -91,6 +118,9 @@ class IWatcherObserver(Interface):
 
     def fetched(subscription: ISubscription) -> None:
         """Somebody about whom nothing is decided has fetched (WFS-03)."""
+
+    def waits(resource: str) -> bool:
+        """Whether somebody waits for a decision of a presentity without a subscription."""
 
 
 class IWatchListener(Interface):

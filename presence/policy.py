@@ -1,21 +1,33 @@
-"""Who may watch whom when no rules of the presentity say so.
+"""Who may watch whom where the rules of presentities are not within reach (RUL-02, CLI-04).
 
-The operator's default stands in until presence rules (RFC 5025) exist, and afterwards for
-presentities without a rules document (RUL-02, CLI-04).
+With rules at hand it is :class:`presence.authorization.RulesetPolicy` that decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 from zope.interface import implementer
 
 from presence.interfaces import IWatcherPolicy
+from presence.rules.model import VALUES, Decision, Handling
+from presence.rules.permissions import Permissions
 
 if TYPE_CHECKING:
-    from presence.tables import Decision
     from pysip.interfaces import Identity
+
+_OWN: Final = Decision("allow", Permissions.all(), None, ("own identity",), "own")
+_DECISIONS: Final[dict[Handling, Decision]] = {
+    handling: Decision(
+        handling,
+        Permissions.all() if handling == "allow" else Permissions.none(),
+        None,
+        (f"default: {handling}",),
+        "default",
+    )
+    for handling in VALUES
+}
 
 
 class Identities(Protocol):
@@ -48,9 +60,9 @@ class OperatorWatcherPolicy:
 
     def __init__(
         self,
-        default: Decision = "confirm",
-        domains: Mapping[str, Decision] | None = None,
-        anonymous: Decision | None = None,
+        default: Handling = "confirm",
+        domains: Mapping[str, Handling] | None = None,
+        anonymous: Handling | None = None,
         identities: Identities = _no_aliases,
     ) -> None:
         self.default = default
@@ -58,18 +70,33 @@ class OperatorWatcherPolicy:
         self.anonymous = anonymous
         self.identities = identities
 
-    def decide(self, presentity: str, watcher: Identity) -> str:
+    def decide(self, presentity: str, watcher: Identity) -> Decision:
         """The decision on one watcher; see :class:`presence.interfaces.IWatcherPolicy`."""
         uris = watcher.uris
         if presentity in uris:
-            return "allow"
+            return _OWN
         if uris:
             own = self.identities(presentity)
             if own and any(uri in own for uri in uris):
-                return "allow"
+                return _OWN
         if self.anonymous is not None and (watcher.anonymous or not uris):
-            return self.anonymous
-        return self.domains.get(_domain(presentity), self.default)
+            return _DECISIONS[self.anonymous]
+        return _DECISIONS[self.domains.get(_domain(presentity), self.default)]
+
+    def prepare(self, presentity: str) -> None:
+        """Nothing: the operator's policy knows everything."""
+
+    def hold(self, presentity: str) -> None:
+        """Nothing is to be followed."""
+
+    def release(self, presentity: str) -> None:
+        """Nothing was followed."""
+
+    def published(self, presentity: str) -> None:
+        """Publications have no influence."""
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Never: with another configuration another policy takes its place."""
 
 
 def _domain(uri: str) -> str:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from presence.eventserver import EventServer
 from presence.packages.presence import PresencePackage
+from presence.packages.winfo import WatcherInfoPackage
+from presence.watcherbook import WatcherBook
+from presence.watcherinfo import TERMINATED, WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+    from twisted.internet.defer import Deferred
 
     from presence.interfaces import ICompositionPolicy, IPresenceStore, IWatcherPolicy
+    from presence.watcherentry import Entry, WatcherLimits
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import IPublicationPolicy, IRatePolicy
+    from pysip.event.subscription import Subscription
     from pysip.event.table import NotifierPolicy
     from pysip.ua import UserAgent
 
@@ -31,6 +38,8 @@ class PresenceServer(EventServer):
     :param wall: wall-clock seconds.
 
     :ivar package: the presence package.
+    :ivar book: who watches whom; None without watcher information.
+    :ivar watcherinfo: tells of it.
     """
 
     def __init__(
@@ -54,6 +63,95 @@ class PresenceServer(EventServer):
             changed=self.notifier.changed,
             watched=self.notifier.watched,
         )
+        self.book: WatcherBook | None = None
+        self.watcherinfo: WatcherInfoPackage | None = None
+        self._wall = wall
+        watchers.watch(self._decisions_changed)
         self.compositor.add_package(self.package)
         self.add_package(self.package)
         ua.accept.extend(self.package.publish_types)
+
+    def set_watchers(self, watchers: IWatcherPolicy) -> None:
+        """Decide by another policy; before :meth:`recover`, or for one that holds nobody."""
+        self.package.watchers = watchers
+        watchers.watch(self._decisions_changed)
+
+    def tell_of_watchers(
+        self, identities: Callable[[str], Collection[str]], limits: WatcherLimits
+    ) -> WatcherInfoPackage:
+        """Offer watcher information (PSV-05); before :meth:`recover`.
+
+        :param identities: the other URIs of a presentity.
+        """
+        package, notifier, ua = self.package, self.notifier, self._ua
+        book = WatcherBook(
+            self._store,
+            ua.wheel,
+            self._wall,
+            lambda resource, watcher: package.watchers.decide(resource, watcher).handling,
+            lambda subscription, reason: notifier.terminate(
+                cast("Subscription", subscription), reason
+            ),
+            limits,
+        )
+        self.book = package.observer = book
+        self.watcherinfo = WatcherInfoPackage(
+            package,
+            book,
+            identities,
+            ua.clock.seconds,
+            self._wall,
+            subscriptions=notifier.subscriptions,
+            changed=notifier.changed,
+        )
+        tell = book.told
+
+        def told(entry: Entry, new: bool, serial: int) -> None:
+            # rules are followed while somebody waits for a decision (PSV-10)
+            if entry.status == WAITING:
+                package.watchers.hold(entry.resource)
+            tell(entry, new, serial)
+            if entry.status == TERMINATED:
+                package.relinquish(entry.resource)
+
+        book.told = told
+        self.add_package(self.watcherinfo)
+        return self.watcherinfo
+
+    async def recover(self) -> None:
+        """Take everything back from the store, and what decisions need from the documents."""
+        if self.book is not None:
+            recovered: Deferred[None] = self._store.recover_watchers(self.book.recovered)
+            await recovered
+        self.package.recovering()
+        await super().recover()
+        if self.book is not None:
+            self.book.settle()
+        await self.package.settle(self.book.waited_for() if self.book is not None else ())
+
+    def resume(self) -> None:
+        """Decide anew on all watchers, and tell those whose view has changed meanwhile."""
+        super().resume()
+        self._decide_on_waiting()
+
+    def reauthorize(self) -> None:
+        """Decide anew on all subscriptions and on who waits, after the policy has changed."""
+        super().reauthorize()
+        self._decide_on_waiting()
+
+    def stop(self) -> None:
+        """Send no more NOTIFYs."""
+        if self.book is not None:
+            self.book.stop()
+        super().stop()
+
+    def _decide_on_waiting(self) -> None:
+        if self.book is not None:
+            for resource in self.book.waited_for():
+                self.book.reauthorize(resource)
+
+    def _decisions_changed(self, presentity: str) -> None:
+        """Rules, lists, sphere or the time make other decisions (XDM-137, PSV-09)."""
+        self.notifier.reauthorize(self.package.name, presentity)
+        if self.book is not None:
+            self.book.reauthorize(presentity)

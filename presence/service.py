@@ -199,6 +199,8 @@ class PresenceService(Service):
         node.ua.draining = True
         node.guard.stop()
         node.events.stop()
+        if node.authorization is not None:
+            node.authorization.stop()
         # The answers that wait for the store leave while it commits what is queued.
         if node.documents is not None:
             await node.documents.stop()

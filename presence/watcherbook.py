@@ -99,11 +99,14 @@ class WatcherBook:
 
     def waited_for(self) -> list[str]:
         """The presentities whose decision somebody waits for without a subscription."""
-        return [
-            resource
-            for resource, table in self._tables.items()
-            if any(entry.status == WAITING for entry in table.open.values())
-        ]
+        return [resource for resource in self._tables if self.waits(resource)]
+
+    def waits(self, resource: str) -> bool:
+        """Whether somebody waits for a decision of a presentity without a subscription."""
+        table = self._tables.get(resource)
+        if table is None:
+            return False
+        return any(entry.status == WAITING for entry in table.open.values())
 
     # -- what happens to subscriptions --------------------------------------------------
 

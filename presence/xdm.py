@@ -14,6 +14,7 @@ import attrs
 from twisted.internet.defer import DeferredList
 
 from presence.config import XDMS_ROLES
+from presence.documentcopy import DIRECTORY, IETF_RULES, OMA_RULES
 from presence.subscribers import (
     AccountSubscribers,
     HomeRemover,
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
 SERVER = "XDM-serv/OMA1.0 txpresence"
 """Value of Server: the release of OMA XDM comes first (XDM-06)."""
 
+PRESENCE_SERVER = "sip:presence-server@presence.invalid"
+"""The Presence Server of this process at its document servers; no user can be called so."""
+_READ_BY_PRESENCE_SERVER = frozenset({OMA_RULES, IETF_RULES, DIRECTORY, "resource-lists"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -323,6 +327,8 @@ def _usages(
         )
         for each in xcap.trusted
     )
+    if "presence-server" in config.roles:
+        trusted += (Trusted(identity=PRESENCE_SERVER, auids=_READ_BY_PRESENCE_SERVER),)
     found = standard_usages(
         UsageSettings(
             subscribers=subscribers,

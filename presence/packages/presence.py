@@ -9,13 +9,18 @@ from zope.interface import implementer
 from presence.pidf.offline import closed_document, empty_document
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
+from presence.rules.permissions import Permissions
+from presence.rules.polite import polite_document
+from presence.rules.transform import transform
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
 from pysip.header import accepts, parse_accept, parse_media_type
 from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from twisted.internet.defer import Deferred
 
     from presence.interfaces import ICompositionPolicy, IWatcherObserver, IWatcherPolicy
     from pysip.auth.domains import Domains
@@ -27,20 +32,36 @@ PIDF = "application/pidf+xml"
 
 _STATES = {"allow": "active", "polite-block": "active", "confirm": "pending", "block": "rejected"}
 _NOTHING = Notification()
+_RECOVERED_AT_ONCE = 50
+"""Presentities whose rules are fetched side by side after a restart."""
 _NO_PRESENTITY = (("Warning", '399 presence "no user of a served domain"'),)
+
+
+class _Views:
+    """The bodies of one presentity.
+
+    :ivar composed: documents that nothing was taken from, by entity.
+    :ivar bodies: what watchers see, by entity and permissions, None for politely blocked ones.
+    """
+
+    __slots__ = ("bodies", "composed")
+
+    def __init__(self) -> None:
+        self.composed: dict[str, bytes] = {}
+        self.bodies: dict[tuple[str, Permissions | None], Notification] = {}
 
 
 @implementer(IEventPackage, IPublicationPackage)
 class PresencePackage:
     """Presence of the users of the served domains.
 
-    Watchers with the same view share one composed body; it is made when the first NOTIFY
-    needs it, and again after a publication has changed.
+    Watchers with the same permissions share one composed, transformed body (RUL-26); it is made
+    when the first NOTIFY needs it, and again after a publication has changed.
 
     :param domains: served domains and their aliases.
     :param state: live publications.
     :param composition: how they become one document.
-    :param watchers: who may watch.
+    :param watchers: who may watch, and see what.
     :param publishers: URIs that may publish for everybody (PUB-20).
     :param strict: refuse documents that the schema does not allow (CLI-10).
     :param document_limit: greatest document in octets (PID-10).
@@ -89,8 +110,10 @@ class PresencePackage:
         self._changed = changed
         self._watched = watched
         self.observer: IWatcherObserver | None = None
-        # resource -> entity -> body; dropped when the resource changes or nobody watches
-        self._views: dict[str, dict[str, Notification]] = {}
+        # by resource; dropped when that changes or nobody watches
+        self._views: dict[str, _Views] = {}
+        # resources that were recovered and are not yet held; None once all are
+        self._recovered: set[str] | None = None
 
     # -- resources ----------------------------------------------------------------------
 
@@ -155,16 +178,45 @@ class PresencePackage:
     def published(self, resource: str) -> None:
         """The publications have changed: views are composed anew when they are needed."""
         self._views.pop(resource, None)
+        self.watchers.published(resource)
         self._changed(self.name, resource)
 
     # -- subscription -------------------------------------------------------------------
 
-    def prepare(self, request: Request) -> None:
-        """Nothing: the operator's policy knows everything."""
+    def prepare(self, request: Request) -> Deferred[None] | None:
+        """Wait for the rules of a presentity that nobody watches yet (PSV-08)."""
+        if request.to.tag:
+            return None  # who has a subscription is held
+        try:
+            resource = self.resolve(request)
+        except SipError:
+            return None  # it is refused for that in a moment
+        return self.watchers.prepare(resource)
 
     def authorize(self, resource: str, watcher: Identity) -> str:
-        """The state of a subscription by the watcher policy (SUB-14, SUB-15)."""
-        return _STATES[self.watchers.decide(resource, watcher)]
+        """The state of a subscription by the watcher policy (SUB-14, SUB-15, RUL-03)."""
+        return _STATES[self.watchers.decide(resource, watcher).handling]
+
+    def recovering(self) -> None:
+        """The subscriptions that come next are from the store: :meth:`settle` ends that."""
+        self._recovered = set()
+
+    async def settle(self, others: Iterable[str] = ()) -> None:
+        """Fetch the rules of all whose watchers were recovered, some at a time (PSV-20).
+
+        :param others: who is to be held besides.
+        """
+        recovered, self._recovered = (self._recovered or set()).union(others), None
+        waiting: list[Deferred[None]] = []
+        for resource in recovered:
+            self.watchers.hold(resource)
+            ready = self.watchers.prepare(resource)
+            if ready is not None:
+                waiting.append(ready)
+            if len(waiting) >= _RECOVERED_AT_ONCE:
+                await waiting.pop(0)
+        for ready in waiting:
+            await ready
 
     def choose_type(self, accept: list[str] | None) -> str:
         """``application/pidf+xml`` if the watcher takes it (PRE-02, UAS-06).
@@ -185,24 +237,37 @@ class PresencePackage:
         resource, entity = subscription.resource, subscription.entity
         if subscription.state == "pending":
             return Notification(PIDF, empty_document(entity)) if self.neutral_pending else _NOTHING
-        views = self._views.get(resource)
         decision = self.watchers.decide(resource, subscription.watcher)
-        if decision == "block" or decision == "confirm":
+        if decision.handling == "allow":
+            permissions = decision.permissions
+        elif decision.handling == "polite-block":
+            permissions = None
+        else:
             return _NOTHING
-        polite = decision == "polite-block"
-        key = f"{entity} polite" if polite else entity
-        if views is not None and key in views:
-            return views[key]
-        view = Notification(PIDF, self._offline(entity) if polite else self._raw(resource, entity))
-        if self._watched(self.name, resource):
-            self._views.setdefault(resource, {})[key] = view
+        views = self._views.get(resource)
+        if views is None:
+            views = _Views()
+            if self._watched(self.name, resource):
+                self._views[resource] = views
+        view = views.bodies.get((entity, permissions))
+        if view is None:
+            if permissions is None:
+                body = polite_document(entity, closed=self.closed_when_offline)
+            else:
+                body = transform(self._composed(views, resource, entity), permissions)
+            view = views.bodies[entity, permissions] = Notification(PIDF, body)
         return view
 
-    def _raw(self, resource: str, entity: str) -> bytes:
-        publications = self._state.publications(self.name, resource)
-        if not publications:
-            return self._offline(entity)
-        return self.composition.compose(entity, publications)
+    def _composed(self, views: _Views, resource: str, entity: str) -> bytes:
+        composed = views.composed.get(entity)
+        if composed is None:
+            publications = self._state.publications(self.name, resource)
+            if publications:
+                composed = self.composition.compose(entity, publications)
+            else:
+                composed = self._offline(entity)
+            views.composed[entity] = composed
+        return composed
 
     def _offline(self, entity: str) -> bytes:
         """What is told of somebody who has published nothing (PRE-11)."""
@@ -217,13 +282,26 @@ class PresencePackage:
         """Nothing to do: each notification tells the whole state."""
 
     def subscribed(self, subscription: ISubscription) -> None:
-        """Tell the observer; views are made when a NOTIFY needs them."""
+        """Hold the presentity, and tell the observer; views are made when a NOTIFY needs them."""
+        if self._recovered is not None:
+            self._recovered.add(subscription.resource)
+        else:
+            self.watchers.hold(subscription.resource)
         if self.observer is not None:
             self.observer.subscribed(subscription)
 
     def unsubscribed(self, subscription: ISubscription) -> None:
-        """Tell the observer, and drop the views that nobody needs any more."""
+        """Tell the observer, and let go what nobody needs any more."""
+        resource = subscription.resource
         if self.observer is not None:
             self.observer.unsubscribed(subscription)
-        if not self._watched(self.name, subscription.resource):
-            self._views.pop(subscription.resource, None)
+        if not self._watched(self.name, resource):
+            self._views.pop(resource, None)
+        self.relinquish(resource)
+
+    def relinquish(self, resource: str) -> None:
+        """Let a presentity go unless somebody watches it or waits for its decision (PSV-10)."""
+        if self._watched(self.name, resource):
+            return
+        if self.observer is None or not self.observer.waits(resource):
+            self.watchers.release(resource)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from operator import length_hint
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -18,9 +20,9 @@ from pysip.mime import disposition_optional
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from pysip.event.interfaces import IEventPackage, IEventStateStore, IRatePolicy
     from pysip.event.records import SubscriptionRecord
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _TIMEOUT = "terminated;reason=timeout"
 _UNKNOWN = 1
 """Digest of no view at all: nobody knows what the watcher has seen last."""
+_DECIDED_AT_ONCE = 250
+"""Subscriptions decided on in one reactor turn: some 10 ms."""
 _ERASE_AGAIN = 1.0
 """Seconds until the removal of a subscription is tried again in the store."""
 
@@ -66,6 +70,9 @@ class Notifier:
         self._packages: dict[str, IEventPackage] = {}
         self._table = SubscriptionTable()
         self._last_id = 0
+        # (package, resource) -> subscriptions that are still to be decided on anew
+        self._undecided: dict[tuple[str, str], Iterator[Subscription]] = {}
+        self._deciding: IDelayedCall | None = None
         self.sender = NotifySender(ua, store, self._packages, rates, policy, wall, self._remove)
         self._pacer: Pacer[Subscription] = Pacer(
             self._clock,
@@ -102,6 +109,9 @@ class Notifier:
     def stop(self) -> None:
         """Send nothing more; call it before the store is stopped."""
         self._pacer.stop()
+        if self._deciding is not None:
+            self._deciding.cancel()
+            self._deciding = None
         self.sender.stopped = True
         for subscription in self._table.dialogs.values():
             if (
@@ -467,11 +477,33 @@ class Notifier:
         self.sender.resume(subscription)
 
     def reauthorize(self, package: str, resource: str) -> None:
-        """Decide anew on all subscriptions to a resource (NOT-07, RUL-04)."""
-        known = self._packages[package]
-        for subscription in self.subscriptions(package, resource):
-            self._decided(subscription, known.authorize(resource, subscription.watcher))
-        self.changed(package, resource)
+        """Decide anew on all subscriptions to a resource (NOT-07, RUL-04).
+
+        Of a resource with very many that takes several turns of the reactor.
+        """
+        key = package, resource
+        self._undecided[key] = iter(self.subscriptions(package, resource))
+        self._decide_some(key)
+        if key in self._undecided and self._deciding is None and not self.sender.stopped:
+            self._deciding = self._clock.callLater(0, self._decide_more)
+
+    def _decide_more(self) -> None:
+        self._deciding = None
+        for key in self._undecided:
+            self._decide_some(key)
+            break
+        if self._undecided:
+            self._deciding = self._clock.callLater(0, self._decide_more)
+
+    def _decide_some(self, key: tuple[str, str]) -> None:
+        known = self._packages[key[0]]
+        undecided = self._undecided[key]
+        for subscription in islice(undecided, _DECIDED_AT_ONCE):
+            if self._table.holds(subscription):
+                self._decided(subscription, known.authorize(key[1], subscription.watcher))
+        if length_hint(undecided) == 0 and self._undecided.get(key) is undecided:
+            del self._undecided[key]
+            self.changed(*key)
 
     def resources(self) -> list[tuple[str, str]]:
         """(package, resource) of everything that is subscribed to."""

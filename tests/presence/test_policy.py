@@ -23,43 +23,43 @@ class OperatorWatcherPolicyTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """RUL-02: without configuration a watcher has to be confirmed."""
-        self.assertEqual(OperatorWatcherPolicy().decide(BOB, ALICE), "confirm")
+        self.assertEqual(OperatorWatcherPolicy().decide(BOB, ALICE).handling, "confirm")
 
     def test_each_decision(self) -> None:
         """CLI-04: the operator's default decides, whichever it is."""
         for decision in ("allow", "confirm", "block", "polite-block"):
             policy = OperatorWatcherPolicy(decision)
-            self.assertEqual(policy.decide(BOB, ALICE), decision)
+            self.assertEqual(policy.decide(BOB, ALICE).handling, decision)
 
     def test_domain(self) -> None:
         """A domain's own decision goes before the general one, in any letter case."""
         policy = OperatorWatcherPolicy("allow", {"Home.Example": "block"})
-        self.assertEqual(policy.decide(BOB, ALICE), "block")
-        self.assertEqual(policy.decide("sip:home.example", ALICE), "block")
-        self.assertEqual(policy.decide("sip:bob@other.example", ALICE), "allow")
-        self.assertEqual(policy.decide("tel:+15550100", ALICE), "allow")
+        self.assertEqual(policy.decide(BOB, ALICE).handling, "block")
+        self.assertEqual(policy.decide("sip:home.example", ALICE).handling, "block")
+        self.assertEqual(policy.decide("sip:bob@other.example", ALICE).handling, "allow")
+        self.assertEqual(policy.decide("tel:+15550100", ALICE).handling, "allow")
 
     def test_own_identity(self) -> None:
         """PSV-14: a presentity sees itself whatever the default, by any proven URI."""
         policy = OperatorWatcherPolicy("block", anonymous="block")
-        self.assertEqual(policy.decide(BOB, Identity((BOB,))), "allow")
-        self.assertEqual(policy.decide(BOB, Identity(("tel:+15550100", BOB))), "allow")
-        self.assertEqual(policy.decide(BOB, Identity((BOB,), anonymous=True)), "allow")
+        self.assertEqual(policy.decide(BOB, Identity((BOB,))).handling, "allow")
+        self.assertEqual(policy.decide(BOB, Identity(("tel:+15550100", BOB))).handling, "allow")
+        self.assertEqual(policy.decide(BOB, Identity((BOB,), anonymous=True)).handling, "allow")
 
     def test_alias(self) -> None:
         """PSV-14, PSV-16: the other identities of the user are its own, too."""
         policy = OperatorWatcherPolicy("block", identities=lambda presentity: {BOB, *ALICE.uris})
-        self.assertEqual(policy.decide(BOB, ALICE), "allow")
-        self.assertEqual(policy.decide(BOB, Identity(("sip:eve@home.example",))), "block")
+        self.assertEqual(policy.decide(BOB, ALICE).handling, "allow")
+        self.assertEqual(policy.decide(BOB, Identity(("sip:eve@home.example",))).handling, "block")
 
     def test_anonymous(self) -> None:
         """XDM-118: no proven identity, or one asked to be withheld, has its own decision."""
         policy = OperatorWatcherPolicy("allow", anonymous="polite-block")
-        self.assertEqual(policy.decide(BOB, NOBODY), "polite-block")
+        self.assertEqual(policy.decide(BOB, NOBODY).handling, "polite-block")
         withheld = Identity(ALICE.uris, anonymous=True)
-        self.assertEqual(policy.decide(BOB, withheld), "polite-block")
-        self.assertEqual(policy.decide(BOB, ALICE), "allow")
+        self.assertEqual(policy.decide(BOB, withheld).handling, "polite-block")
+        self.assertEqual(policy.decide(BOB, ALICE).handling, "allow")
 
     def test_anonymous_as_others(self) -> None:
         """Without a decision for them, anonymous watchers are like others."""
-        self.assertEqual(OperatorWatcherPolicy("allow").decide(BOB, NOBODY), "allow")
+        self.assertEqual(OperatorWatcherPolicy("allow").decide(BOB, NOBODY).handling, "allow")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from zope.interface import implementer
-
-from presence.interfaces import IWatcherPolicy
 from presence.packages.winfo import MOST_WATCHERS, WatcherInfoPackage
+from presence.policy import OperatorWatcherPolicy
+from presence.rules.model import Decision, Handling
 from presence.watcherbook import WatcherBook
 from presence.watcherentry import WatcherLimits
 from presence.watcherinfo import Watcher, WatcherInfo, WatcherTable, read
@@ -19,23 +18,21 @@ BOB_TEL = "tel:+15550100"
 WINFO = "presence.winfo"
 
 
-@implementer(IWatcherPolicy)
-class Rules:
+class Rules(OperatorWatcherPolicy):
     """Decisions by watcher.
 
     :ivar default: for others.
     :ivar by: decision by URI.
     """
 
-    def __init__(self, default: str = "confirm") -> None:
-        self.default = default
-        self.by: dict[str, str] = {}
+    def __init__(self, default: Handling = "confirm") -> None:
+        super().__init__(default)
+        self.by: dict[str, Handling] = {}
 
-    def decide(self, presentity: str, watcher: Any) -> str:
+    def decide(self, presentity: str, watcher: Any) -> Decision:
         """The presentity itself is allowed."""
-        if presentity in watcher.uris:
-            return "allow"
-        return self.by.get(watcher.uri, self.default)
+        handling = self.by.get(watcher.uri, self.default)
+        return OperatorWatcherPolicy(handling).decide(presentity, watcher)
 
 
 class WinfoNode(Node):
@@ -75,7 +72,7 @@ class WinfoNode(Node):
             self.store,
             self.wheel,
             self.wall,
-            lambda resource, watcher: package.watchers.decide(resource, watcher),
+            lambda resource, watcher: package.watchers.decide(resource, watcher).handling,
             lambda subscription, reason: notifier.terminate(cast("Any", subscription), reason),
             self.limits,
         )
@@ -95,7 +92,7 @@ class WinfoNode(Node):
         super().done(self.store.recover_watchers(self.book.recovered))
         return result
 
-    def decide(self, *everybody: str, **decisions: str) -> None:
+    def decide(self, *everybody: Handling, **decisions: Handling) -> None:
         """Change the rules, and let them take effect; ``alice="allow"`` is a user here."""
         for decision in everybody:
             self.rules.default = decision

@@ -1,0 +1,182 @@
+"""Building what decides on watchers and composes, from the configuration.
+
+Part of the composition root, with :mod:`presence.build`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from presence.authorization import Defaults, RulesetPolicy
+from presence.compose.newest import NewestComposition
+from presence.compose.oma import OmaComposition
+from presence.compose.priority import OTHERS, PERMANENT, PRESENTITY, PriorityComposition
+from presence.compose.union import UnionComposition
+from presence.following import StoreFeed
+from presence.policy import OperatorWatcherPolicy
+from presence.ruledocuments import RuleSettings
+from presence.rules.conditions import domain_key, domain_of
+from presence.rules.override import Override, OverrideEntry
+from presence.rulesource import RuleSource
+from presence.watcherentry import WatcherLimits
+from presence.xdm import PRESENCE_SERVER
+from xcap.auth.identity import IdentityAsserter
+from xcap.localclient import LocalClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from presence.accounts import Accounts
+    from presence.config import Config
+    from presence.interfaces import ICompositionPolicy
+    from presence.server import PresenceServer
+    from presence.tables import OverrideList
+    from presence.xdm import Documents
+    from pysip.auth.domains import Domains
+    from xcap.interfaces import IDocumentClient
+
+_RULE_ROLES = frozenset({"presence-xdms", "shared-xdms"})
+
+
+def watcher_limits(config: Config) -> WatcherLimits:
+    """How long decisions are waited for."""
+    winfo = config.winfo
+    return WatcherLimits(
+        pending=winfo.pending,
+        waiting=winfo.waiting,
+        per_watcher=winfo.per_watcher,
+        per_presentity=winfo.per_presentity,
+    )
+
+
+def operators(config: Config, domains: Domains) -> frozenset[str]:
+    """Who may see the watchers of everybody."""
+    return _addresses(config.winfo.operators, domains)
+
+
+def composition(config: Config, domains: Domains) -> ICompositionPolicy:
+    """The composition policy that the operator has chosen."""
+    settings = config.composition
+    if settings.policy == "union":
+        return UnionComposition()
+    if settings.policy == "newest":
+        return NewestComposition()
+    if settings.policy == "priority":
+        places = (PRESENTITY, OTHERS, PERMANENT)
+        return PriorityComposition(
+            [name if name in places else _address(name, domains) for name in settings.priorities]
+        )
+    return OmaComposition()
+
+
+def operator_policy(config: Config) -> OperatorWatcherPolicy:
+    """What decides where no rules are within reach."""
+    domains = {name.lower(): config.default_decision(name) for name in config.domain}
+    return OperatorWatcherPolicy(config.subscription.default_decision, domains)
+
+
+def ruleset_policy(
+    config: Config,
+    reactor: Any,
+    server: PresenceServer,
+    wheel: Any,
+    documents: Documents | None,
+    accounts: Accounts,
+    domains: Domains,
+) -> RulesetPolicy | None:
+    """What decides by rules, None where no documents of rules and lists are in this process."""
+    if documents is None or not _RULE_ROLES.issubset(config.roles):
+        return None
+    roots = {domain: root for root, domain in config.xcap_roots().items()}
+    first = next(iter(roots.values()))
+    asserter = IdentityAsserter()
+
+    def clients(root: str, reader: str) -> IDocumentClient | None:
+        if root not in roots.values():
+            return None
+        return LocalClient(documents.server, root, asserter, (reader or PRESENCE_SERVER,))
+
+    rules = config.rules
+    source = RuleSource(
+        reactor,
+        clients,
+        StoreFeed(documents.store),
+        lambda presentity: roots.get(domain_of(presentity) or "", first),
+        documents.subscribers.canonical,
+        settings=RuleSettings(
+            union=rules.union,
+            default_document=rules.default_document,
+            first=rules.first,
+            keep=rules.keep,
+        ),
+    )
+    package = server.package
+    policy = RulesetPolicy(
+        source,
+        reactor,
+        wheel,
+        time.time,
+        lambda presentity: server.compositor.publications(package.name, presentity),
+        accounts.account_of,
+    )
+    configure(policy, config, domains)
+    return policy
+
+
+def configure(policy: RulesetPolicy, config: Config, domains: Domains) -> None:
+    """Set what a reload may change."""
+    policy.defaults = Defaults(
+        config.subscription.default_decision,
+        {name: config.default_decision(name) for name in config.domain},
+    )
+    policy.override = Override(
+        tuple(_override(entry, domains) for entry in config.override.before),
+        tuple(_override(entry, domains) for entry in config.override.after),
+    )
+    policy.privacy_is_anonymous = config.rules.privacy_is_anonymous
+
+
+@attrs.frozen
+class OwnIdentities(Collection[str]):
+    """The URIs of the user whom one of them belongs to; only asked whether they hold one.
+
+    :param account: to whom a URI belongs.
+    """
+
+    account: Callable[[str], str | None]
+    presentity: str
+
+    def __contains__(self, uri: object) -> bool:
+        owner = self.account(self.presentity)
+        return owner is not None and isinstance(uri, str) and self.account(uri) == owner
+
+    def __iter__(self) -> Any:
+        return iter((self.presentity,))
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _override(entry: OverrideList, domains: Domains) -> OverrideEntry:
+    return OverrideEntry(
+        entry.name,
+        entry.decision,
+        _addresses(entry.watchers, domains),
+        frozenset(filter(None, map(domain_key, entry.domains))),
+        entry.anonymous,
+        entry.everybody,
+        _addresses(entry.presentities, domains),
+        frozenset(filter(None, map(domain_key, entry.presentity_domains))),
+    )
+
+
+def _addresses(texts: Iterable[str], domains: Domains) -> frozenset[str]:
+    return frozenset(_address(text, domains) for text in texts)
+
+
+def _address(text: str, domains: Domains) -> str:
+    return domains.canonical(text if ":" in text else f"sip:{text}")
