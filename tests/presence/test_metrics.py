@@ -124,6 +124,7 @@ def parts(node: Node, **changes: Any) -> Parts:
         "tls": {},
         "generated": None,
         "documents": None,
+        "authorization": None,
         "proxy": None,
         "access": None,
         "sites": [],
