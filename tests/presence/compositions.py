@@ -62,7 +62,10 @@ def permanent(body: bytes, changed: float = 0.0) -> PublicationRecord:
 
 def canonical(body: bytes) -> bytes:
     """Exclusive canonical XML without blank text between elements (XML-03)."""
-    text: bytes = etree.tostring(parse_compact(body), method="c14n", exclusive=True)
+    root = parse_compact(body)
+    if not len(root):
+        root.text = None
+    text: bytes = etree.tostring(root, method="c14n", exclusive=True)
     return text
 
 
