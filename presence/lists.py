@@ -33,6 +33,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*(?=:)")
 _ROOT: Final = re.compile(r"(?=resource-lists/(?:users|global)/)")
 _BATCH: Final = 500
 """Elements between two places where a resolution can pause."""
+_PARSED: Final = 4
 
 
 @attrs.frozen(slots=True)
@@ -235,15 +236,21 @@ class Resolution:
             self._finish()
         return self.wanted is None and self.result is None
 
-    def give(self, octets: bytes | None, problem: str = "missing") -> None:
+    def give(
+        self, octets: bytes | None, problem: str = "missing", parser: Parser | None = None
+    ) -> None:
         """Give the document that is wanted.
 
         :param octets: None when there is none, or none can be had.
         :param problem: why there is none: ``missing`` or ``unavailable``.
+        :param parser: shared by resolutions that need the same documents.
         """
         if self.wanted is None:
             raise ValueError("no document is wanted")
-        self._trees[self.wanted] = problem if octets is None else _parse(octets)
+        if octets is None:
+            self._trees[self.wanted] = problem
+        else:
+            self._trees[self.wanted] = _parse(octets) if parser is None else parser.parse(octets)
         self.wanted = None
 
     def _finish(self) -> None:
@@ -353,6 +360,32 @@ def _parse(octets: bytes) -> etree._Element | str:
         return "malformed"
     doctype = root.getroottree().docinfo.internalDTD
     return "malformed" if doctype is not None else root
+
+
+class Parser:
+    """Parses documents, and knows the last few still."""
+
+    __slots__ = ("_parsed",)
+
+    def __init__(self) -> None:
+        self._parsed: list[tuple[bytes, etree._Element | str]] = []
+
+    def parse(self, octets: bytes) -> etree._Element | str:
+        """The tree of a document, not to be changed, or the problem with it."""
+        for known, tree in self._parsed:
+            if known is octets:
+                return tree
+        tree = _parse(octets)
+        self._parsed = [(octets, tree), *self._parsed[: _PARSED - 1]]
+        return tree
+
+    def knows(self, octets: bytes) -> bool:
+        """Whether a document is parsed already."""
+        return any(known is octets for known, _ in self._parsed)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._parsed.clear()
 
 
 def _select(
