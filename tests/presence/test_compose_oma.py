@@ -348,6 +348,26 @@ class MergeTests(SynchronousTestCase):
                 self.assertEqual(element.nsmap[prefix or None], names.PIDF)
                 self.assertEqual(local, "note")
 
+    def test_device_ids(self) -> None:
+        """COM-05: telling a device twice is telling it."""
+        twice = "<dm:deviceID>mac:1</dm:deviceID><dm:deviceID>MAC:1</dm:deviceID>"
+        bodies = [
+            document(f'<tuple id="{name}"><status/>{devices}</tuple>')
+            for name, devices in (("a", twice), ("b", "<dm:deviceID>mac:1</dm:deviceID>"))
+        ]
+        self.assertEqual(ids(self.compose(*bodies)), ["a"])
+
+    def test_several(self) -> None:
+        """COM-05: several elements of a name are compared together, in any order."""
+        mood = '<r:mood from="2026-01-0{}T00:00:00Z"><r:sad/></r:mood>'
+        person = '<dm:person id="{}">{}</dm:person>'
+        first, second = mood.format(1), mood.format(2)
+        one = document(person.format("a", first + second))
+        same = document(person.format("b", second + first))
+        part = document(person.format("c", first))
+        self.assertEqual(ids(self.compose(one, same)), ["a"])
+        self.assertEqual(ids(self.compose(one, part)), ["c", "a"])
+
     def test_must_understand(self) -> None:
         """PID-08: unknown extensions and their mustUnderstand are kept."""
         body = document(
@@ -385,6 +405,17 @@ class MergeTests(SynchronousTestCase):
         other = document(body.format("c", "true", "<caps:text>true</caps:text>"), caps)
         self.assertEqual(ids(self.compose(one, same)), ["a"])
         self.assertEqual(ids(self.compose(one, other)), ["c", "a"])
+
+    def test_notes_bounded(self) -> None:
+        """COM-40: notes of a root that would multiply stay where they are."""
+        persons = "".join(f'<dm:person id="p{i}"/>' for i in range(1000))
+        notes = "".join(f"<note>{i}</note>" for i in range(1000))
+        tuples = document('<tuple id="t"><status/></tuple>')
+        found = self.compose(tuples, document(notes + persons))
+        self.assertEqual(found.count(b"<note>"), 1000)
+        self.assertNotIn(b"dm:note", found)
+        found = self.compose(tuples, document("<note>1</note>" + persons))
+        self.assertEqual(found.count(b"<dm:note>"), 1000)
 
     def test_many(self) -> None:
         """Thousands of tuples that fit none of thousands are composed in reasonable time."""
