@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from presence.documentcopy import Source
-from presence.lists import Limits, Parser, References, Resolution, members
+from presence.lists import Limits, Parser, Resolution, members
 
 if TYPE_CHECKING:
     from presence.documentcopy import Copy
-    from presence.lists import Place, Problem, Resolved
+    from presence.listreferences import Place, References
+    from presence.lists import Problem, Resolved
 
 _PARSED = 1 << 16
 _KEYED = 500

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 
 from presence.copies import Copies
 from presence.documentcopy import Copy, Source
-from presence.lists import Parser, References
+from presence.listreferences import References
+from presence.lists import Parser
 from presence.ruledocuments import CONFIRM, NotYet, RuleDocuments, RuleSettings, Status
 from presence.rulelists import ExternalList
 from presence.rules.conditions import identity_key
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from presence.rules.model import Lists
     from xcap.interfaces import IDocumentClient
 
-_WORK = 20
+_WORK = 10
 """What one turn of the reactor may take: batches of elements, or of 64 KiB that are parsed."""
 
 
