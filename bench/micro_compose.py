@@ -19,6 +19,7 @@ from pathlib import Path
 from presence.compose.newest import NewestComposition
 from presence.compose.oma import OmaComposition
 from presence.compose.union import UnionComposition
+from presence.interfaces import ICompositionPolicy
 from presence.pidf.parse import parse_compact
 from pysip.event.records import PublicationRecord
 
@@ -94,7 +95,7 @@ def main(repetitions: int = 100) -> None:
         "apart 8": records([phone(i, f"n{i}") for i in range(8)]),
         "large 2": records([large("a"), large("b")]),
     }
-    policies = {
+    policies: dict[str, ICompositionPolicy] = {
         "oma": OmaComposition(wall=time.time),
         "newest": NewestComposition(wall=time.time),
         "union": UnionComposition(wall=time.time),

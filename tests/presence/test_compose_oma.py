@@ -368,6 +368,27 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(ids(self.compose(one, same)), ["a"])
         self.assertEqual(ids(self.compose(one, part)), ["c", "a"])
 
+    def test_schema_location(self) -> None:
+        """COM-04: where a schema may be found is no difference."""
+        tuple_ = (
+            '<tuple id="{}"><status/><x:a xmlns:i="http://www.w3.org/2001/XMLSchema-instance"'
+            ' i:schemaLocation="urn:example:extension {}"/></tuple>'
+        )
+        bodies = [document(tuple_.format(name, name)) for name in "ab"]
+        self.assertEqual(ids(self.compose(*bodies)), ["a"])
+
+    def test_description(self) -> None:
+        """COM-11, COM-14: the description of the most recent, beside ids of the oldest."""
+        tuple_ = (
+            '<tuple id="{0}"><status/><op:service-description xml:id="{0}s">'
+            "<op:service-id>i</op:service-id><op:version>1</op:version>"
+            "<op:description>{0}</op:description></op:service-description></tuple>"
+        )
+        found = self.compose(*(document(tuple_.format(name)) for name in "ab"))
+        self.assertIn(b'xml:id="as"', found)
+        self.assertIn(b"<op:description>b</op:description>", found)
+        self.assertEqual(found.count(b"<op:description>"), 1)
+
     def test_must_understand(self) -> None:
         """PID-08: unknown extensions and their mustUnderstand are kept."""
         body = document(
@@ -446,7 +467,7 @@ class ClockTests(SynchronousTestCase):
     def test_next_change(self) -> None:
         """COM-42, RPI-02, TIM-02: the times at which to compose anew are known."""
         made = [publication(1, self.BODY), publication(2, vector("valid-source-a"))]
-        self.now = 0.0
+        made.append(publication(3, self.BODY.replace(b"02:30Z", b"02:00Z")))
         for policy in (
             OmaComposition(wall=lambda: self.now),
             UnionComposition(wall=lambda: self.now),
@@ -461,7 +482,7 @@ class ClockTests(SynchronousTestCase):
                 self.now = at
                 self.assertNotEqual(policy.compose(BOB, made), before)
                 seen.append(at)
-            self.assertEqual(seen, [100.0, 150.0, 200.0])
+            self.assertEqual(seen, [100.0, 120.0, 150.0, 200.0])
             self.assertNotIn(b"away", policy.compose(BOB, made))
             self.assertIn(b"timed-status ", policy.compose(BOB, made))
 
