@@ -13,6 +13,7 @@ from presence.compose.oma import OmaComposition
 from presence.compose.priority import PriorityComposition
 from presence.compose.sources import HARD_STATE
 from presence.compose.union import UnionComposition
+from presence.pidf import tree
 from presence.pidf.instant import instant
 from presence.pidf.parse import parse_compact
 from presence.pidf.tree import new_presence
@@ -113,7 +114,7 @@ def _read(path: Path) -> Case:
     expected: dict[str, bytes] = {}
     for part in case:
         root = new_presence({"entity": BOB}, nsmap)
-        attributes = dict(part.attrib)
+        attributes: dict[str, str] = dict(tree.attributes(part))
         root.extend(list(part))
         body = serialize(root)
         if part.tag == f"{{{_CASE}}}expect":

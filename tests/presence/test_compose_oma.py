@@ -52,7 +52,7 @@ def _pairs(
 ) -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
     pair = st.tuples(st.sampled_from(names), values)
     found = st.lists(pair, max_size=most, unique_by=lambda item: item[0])
-    return found.map(tuple)  # type: ignore[arg-type]
+    return found.map(tuple)
 
 
 MOODS = _some("<r:sad/>", "<r:shy/>")
