@@ -166,6 +166,7 @@ class Copies:
         while True:
             copy.again = False
             told = copy.told
+            current = copy.current
             response: HttpResponse | None = None
             await self._parallel.acquire()
             try:
@@ -177,6 +178,8 @@ class Copies:
             if copy.told == told:
                 self._answered(copy, response)
             # else what was told meanwhile is newer
+            if current and not copy.failing:
+                copy.lost = False
             if not copy.again or not copy.users:
                 return
 
@@ -282,5 +285,4 @@ class Copies:
             copy.confirmed = now
             due = settings.check and now - copy.checked + settings.poll > settings.check
             if copy.lost or due:
-                copy.lost = False
                 self._fetch(copy)

@@ -78,7 +78,7 @@ class Copy:
         self.etag = ""
         self.confirmed = self.checked = 0.0
         self.revision = 0
-        self.lost = True  # until fetched while changes are told
+        self.lost = True  # a change may have gone untold since it was fetched
         self.told = 0  # how often its content was told, not fetched
         self.again = False
         self.work: Deferred[None] | None = None

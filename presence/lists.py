@@ -15,24 +15,17 @@ from typing import Final, TypeAlias
 import attrs
 from lxml import etree
 
+from presence.listreferences import BadReference, Place, Reference, References
 from presence.rules.conditions import identity_key
-from xcap.canonical import is_relative_path, parse_http_uri
-from xcap.errors import XcapError
-from xcap.uri import NodeSelector, Step, build, canonical_xui, parse_node, parse_target
+from xcap.uri import Step
+from xcap.usage.names import ENTRY, ENTRY_REF, EXTERNAL, LIST
 
-RESOURCE_LISTS: Final = "urn:ietf:params:xml:ns:resource-lists"
-AUID: Final = "resource-lists"
-
-_LIST: Final = f"{{{RESOURCE_LISTS}}}list"
-_ENTRY: Final = f"{{{RESOURCE_LISTS}}}entry"
-_ENTRY_REF: Final = f"{{{RESOURCE_LISTS}}}entry-ref"
-_EXTERNAL: Final = f"{{{RESOURCE_LISTS}}}external"
-_MEMBERS: Final = (_LIST, _ENTRY, _ENTRY_REF, _EXTERNAL)
+_MEMBERS: Final = (LIST, ENTRY, ENTRY_REF, EXTERNAL)
 _SPACE: Final = " \t\r\n"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*(?=:)")
-_ROOT: Final = re.compile(r"(?=resource-lists/(?:users|global)/)")
 _BATCH: Final = 500
 """Elements between two places where a resolution can pause."""
+_PARSED: Final = 4
 
 
 @attrs.frozen(slots=True)
@@ -49,110 +42,6 @@ class Limits:
     uris: int = 5000
     fetches: int = 100
     elements: int = 50_000
-
-
-class BadReference(Exception):
-    """A reference names nothing that may be fetched.
-
-    :ivar kind: as in :class:`Problem`.
-    """
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
-
-
-@attrs.frozen(slots=True)
-class Place:
-    """A document of resource lists.
-
-    :ivar root: XCAP root, ending in ``/``.
-    :ivar path: relative to the root, percent-encoded, the same for every spelling.
-    :ivar xui: whose home directory it is in, canonical; "" for the global tree.
-    """
-
-    root: str
-    path: str
-    xui: str
-
-    @property
-    def uri(self) -> str:
-        """Absolute URI."""
-        return self.root + self.path
-
-
-@attrs.frozen(slots=True)
-class Reference:
-    """An element in a document.
-
-    :ivar uri: canonical form of the reference (XDM-33).
-    """
-
-    uri: str
-    place: Place
-    selector: NodeSelector
-
-
-@attrs.frozen(slots=True)
-class References:
-    """Reads references.
-
-    :ivar root: XCAP root of the document in which a resolution begins, ending in ``/``.
-    :ivar canonical: the one form of a user identifier; ValueError for what is none.
-    :ivar foreign: whether documents below other roots may be named (XDM-29).
-    """
-
-    root: str
-    canonical: Callable[[str], str] = canonical_xui
-    foreign: bool = False
-
-    def external(self, anchor: str) -> Reference:
-        """What the ``anchor`` of an ``external`` or the ``anc`` of a rule names.
-
-        :raises BadReference: ``malformed`` or ``elsewhere``.
-        """
-        uri = parse_http_uri(anchor)
-        if uri is None:
-            raise BadReference("malformed")
-        base = parse_http_uri(self.root)
-        target = f"{uri.path}{uri.tail}"
-        if base is not None and uri.origin == base.origin and uri.path.startswith(base.path):
-            return self._reference(str(uri), self.root, target[len(base.path) :])
-        if not self.foreign:
-            raise BadReference("elsewhere")
-        # where the root of another server ends can only be seen from what follows it
-        parts = _ROOT.split(target, maxsplit=1)
-        if len(parts) < 2 or not parts[0].endswith("/"):
-            raise BadReference("elsewhere")
-        return self._reference(str(uri), f"{uri.origin}{parts[0]}", parts[1])
-
-    def entry(self, ref: str, root: str) -> Reference:
-        """What the ``ref`` of an ``entry-ref`` names (XDM-23).
-
-        :param root: XCAP root of the document that it stands in.
-        :raises BadReference: ``malformed`` or ``elsewhere``.
-        """
-        if not is_relative_path(ref):
-            raise BadReference("malformed")
-        uri = parse_http_uri(root + ref.strip(_SPACE))
-        base = parse_http_uri(root)
-        if uri is None or base is None:
-            raise BadReference("malformed")
-        return self._reference(str(uri), root, f"{uri.path}{uri.tail}"[len(base.path) :])
-
-    def _reference(self, uri: str, root: str, rest: str) -> Reference:
-        try:
-            target = parse_target(f"/{rest}")
-            if target.auid != AUID:
-                raise BadReference("elsewhere")
-            if target.node is None:
-                raise BadReference("not-a-list")
-            selector = parse_node(target.node, target.query, RESOURCE_LISTS)
-            xui = self.canonical(target.xui) if target.xui else ""
-        except (XcapError, ValueError):
-            raise BadReference("malformed") from None
-        path = build("", AUID, xui, "/".join(target.path))[1:]
-        return Reference(uri, Place(root, path, xui), selector)
 
 
 @attrs.frozen(slots=True)
@@ -235,15 +124,21 @@ class Resolution:
             self._finish()
         return self.wanted is None and self.result is None
 
-    def give(self, octets: bytes | None, problem: str = "missing") -> None:
+    def give(
+        self, octets: bytes | None, problem: str = "missing", parser: Parser | None = None
+    ) -> None:
         """Give the document that is wanted.
 
         :param octets: None when there is none, or none can be had.
         :param problem: why there is none: ``missing`` or ``unavailable``.
+        :param parser: shared by resolutions that need the same documents.
         """
         if self.wanted is None:
             raise ValueError("no document is wanted")
-        self._trees[self.wanted] = problem if octets is None else _parse(octets)
+        if octets is None:
+            self._trees[self.wanted] = problem
+        else:
+            self._trees[self.wanted] = _parse(octets) if parser is None else parser.parse(octets)
         self.wanted = None
 
     def _finish(self) -> None:
@@ -263,7 +158,7 @@ class Resolution:
             raise _EndError(Problem("loop", anchor))
         self._visited.add(reference.uri)
         yield from self._fetch(reference.place, anchor)
-        element = self._find(reference, _LIST, anchor)
+        element = self._find(reference, LIST, anchor)
         if element is not None:
             yield from self._list(element, reference.place.root, depth)
 
@@ -277,11 +172,11 @@ class Resolution:
             if self._elements >= self._pause:
                 self._pause = self._elements + _BATCH
                 yield None
-            if child.tag == _ENTRY:
+            if child.tag == ENTRY:
                 self._entry(child)
-            elif child.tag == _LIST:
+            elif child.tag == LIST:
                 yield from self._list(child, root, depth + 1)
-            elif child.tag == _EXTERNAL:
+            elif child.tag == EXTERNAL:
                 yield from self._external(child.get("anchor", ""), depth + 1)
             else:
                 yield from self._entry_ref(child.get("ref", ""), root)
@@ -293,7 +188,7 @@ class Resolution:
             self._problems.append(Problem(error.kind, ref))
             return
         yield from self._fetch(reference.place, ref)
-        element = self._find(reference, _ENTRY, ref)
+        element = self._find(reference, ENTRY, ref)
         if element is not None:
             self._entry(element)
 
@@ -353,6 +248,32 @@ def _parse(octets: bytes) -> etree._Element | str:
         return "malformed"
     doctype = root.getroottree().docinfo.internalDTD
     return "malformed" if doctype is not None else root
+
+
+class Parser:
+    """Parses documents, and knows the last few still."""
+
+    __slots__ = ("_parsed",)
+
+    def __init__(self) -> None:
+        self._parsed: list[tuple[bytes, etree._Element | str]] = []
+
+    def parse(self, octets: bytes) -> etree._Element | str:
+        """The tree of a document, not to be changed, or the problem with it."""
+        for known, tree in self._parsed:
+            if known is octets:
+                return tree
+        tree = _parse(octets)
+        self._parsed = [(octets, tree), *self._parsed[: _PARSED - 1]]
+        return tree
+
+    def knows(self, octets: bytes) -> bool:
+        """Whether a document is parsed already."""
+        return any(known is octets for known, _ in self._parsed)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._parsed.clear()
 
 
 def _select(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from presence.documentcopy import Source
-from presence.lists import Limits, References, Resolution, members
+from presence.lists import Limits, Parser, Resolution, members
 
 if TYPE_CHECKING:
     from presence.documentcopy import Copy
-    from presence.lists import Place, Problem, Resolved
+    from presence.listreferences import Place, References
+    from presence.lists import Problem, Resolved
 
 _PARSED = 1 << 16
 _KEYED = 500
@@ -69,13 +70,18 @@ class ExternalList:
         self._warned = False
 
     def resolve(
-        self, need: Callable[[Source], Copy], forced: bool, spend: Callable[[int], None]
+        self,
+        need: Callable[[Source], Copy],
+        forced: bool,
+        spend: Callable[[int], None],
+        parser: Parser,
     ) -> bool:
         """Go on as far as the documents are there.
 
         :param need: gives the copy of a document, which is fetched.
         :param forced: do without documents of which nothing is known yet.
         :param spend: counts work; what it raises comes out, and the next call goes on there.
+        :param parser: of documents.
         :returns: whether it is done; else a document has to be waited for.
         """
         for copy, revision in self._touched.items():
@@ -100,9 +106,11 @@ class ExternalList:
             copy = need(self._source(place))
             if not copy.settled and not forced:
                 return False
-            spend(len(copy.octets or b"") // _PARSED)
+            octets = copy.octets
+            if octets is not None and not parser.knows(octets):
+                spend(len(octets) // _PARSED)
             self._touched[copy] = copy.revision
-            resolution.give(copy.octets, "missing" if copy.known else "unavailable")
+            resolution.give(octets, "missing" if copy.known else "unavailable", parser)
         spend(len(resolution.result.uris) // _KEYED)
         self._done = True
         self._resolution = None

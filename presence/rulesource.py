@@ -15,7 +15,8 @@ from twisted.logger import Logger
 
 from presence.copies import Copies
 from presence.documentcopy import Copy, Source
-from presence.lists import References
+from presence.listreferences import References
+from presence.lists import Parser
 from presence.ruledocuments import CONFIRM, NotYet, RuleDocuments, RuleSettings, Status
 from presence.rulelists import ExternalList
 from presence.rules.conditions import identity_key
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from presence.rules.model import Lists
     from xcap.interfaces import IDocumentClient
 
-_WORK = 20
+_WORK = 10
 """What one turn of the reactor may take: batches of elements, or of 64 KiB that are parsed."""
 
 
@@ -140,6 +141,7 @@ class RuleSource:
         self._copies = Copies(clock, clients, feed, self._touched, self._settings.copies)
         self._held: dict[str, _Held] = {}
         self._listeners: list[Callable[[str], None]] = []
+        self._parser = Parser()
         self._queue: dict[_Held, None] = {}
         self._call: IDelayedCall | None = None
 
@@ -199,6 +201,7 @@ class RuleSource:
         copies, held.copies = held.copies, {}
         for copy in copies.values():
             self._copies.drop(copy, held)
+        self._parser.clear()
         self._fire(held)
 
     def stop(self) -> None:
@@ -301,7 +304,7 @@ class RuleSource:
         }
         ready = True
         for listed in held.lists.values():
-            ready &= listed.resolve(need, held.forced, work.spend)
+            ready &= listed.resolve(need, held.forced, work.spend, self._parser)
         return ready
 
     def _force(self, held: _Held) -> None:
@@ -314,6 +317,7 @@ class RuleSource:
         self, held: _Held, rules: RuleSet | None, status: Status, needed: dict[Source, Copy]
     ) -> None:
         """Decide by this from now on."""
+        self._parser.clear()
         told = held.asked
         held.forced = held.asked = False
         if held.timer is not None:

@@ -22,6 +22,7 @@ from presence.subscribers import (
     served_identity,
 )
 from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
+from xcap.aside import Aside
 from xcap.auth.audit import log_audit
 from xcap.auth.digest import DigestSettings, HttpDigestAuthenticator, nonce_windows
 from xcap.auth.identity import IdentityAsserter
@@ -80,11 +81,13 @@ class Documents:
     usages: dict[str, IApplicationUsage]
     server: DocumentServer
     feed: ChangeFeed
+    aside: Aside
     site: HttpSite | None
 
     async def stop(self) -> None:
         """Tell nobody more of changes, and make durable what is queued."""
         self.feed.stop()
+        await self.aside.stop()
         await self.store.stop()
 
 
@@ -153,6 +156,7 @@ def build_documents(
         name=settings.name_size,
         value=settings.value_size,
     )
+    aside = Aside(reactor)
     server = DocumentServer(
         roots,
         usages.values(),
@@ -168,6 +172,7 @@ def build_documents(
             quoted_tags=xcap.quoted_directory_tags,
             fallback_namespaces={"pres-rules": COMMON_POLICY} if xcap.plain_ruleset else {},
         ),
+        aside,
     )
     feed = ChangeFeed(events.notifier, store, reactor, usages)
     notifier_settings = NotifierSettings(
@@ -193,7 +198,7 @@ def build_documents(
             overloaded=overloaded,
             access=access.served if access is not None else None,
         )
-    return Documents(store, subscribers, usages, server, feed, site)
+    return Documents(store, subscribers, usages, server, feed, aside, site)
 
 
 def build_proxy(

@@ -173,7 +173,7 @@ class Documents(Table, frozen=True):
     :ivar path: SQLite file, relative to the state directory.
     :ivar cache: octets of documents kept in memory.
     :ivar changes: changes remembered for subscribers that come back after a restart.
-    :ivar size: of one document; beyond it 413.
+    :ivar size: of one document, 8 MiB at most; beyond it 413.
     :ivar depth: elements inside each other.
     :ivar elements: in one document.
     :ivar attributes: of one element.
@@ -190,7 +190,7 @@ class Documents(Table, frozen=True):
     path: Text = "documents.sqlite"
     cache: Count = 67108864
     changes: Count = 100000
-    size: Count = 1048576
+    size: Annotated[int, Meta(ge=1, le=8388608)] = 1048576
     depth: Count = 64
     elements: Count = 100000
     attributes: Count = 256

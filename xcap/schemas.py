@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Final
 
 import attrs
@@ -25,13 +26,18 @@ _NESTED: Final = (f"{_XS}sequence", f"{_XS}choice", f"{_XS}all")
 _DERIVED: Final = (f"{_XS}extension", f"{_XS}restriction")
 
 
-@cache
 def load(name: str) -> etree.XMLSchema:
-    """The compiled schema of a file; made on first use (some 5 ms).
+    """The compiled schema of a file; made on first use (some 5 ms), for each thread its own.
 
     :param name: name of a file in ``xcap/schema``, such as :data:`PRESENCE`.
     :raises FileNotFoundError: there is no such file.
     """
+    return _compiled(name, get_ident())
+
+
+@cache
+def _compiled(name: str, thread: int) -> etree.XMLSchema:
+    # what went wrong last is kept in the schema: two threads would see each other's errors
     return etree.XMLSchema(_tree(name))
 
 

@@ -35,6 +35,7 @@ from xcap.uri import NodeSelector, Target, parse_node, parse_target
 from xcap.writing import Admitted, DocumentWriter, ServerSettings
 
 if TYPE_CHECKING:
+    from xcap.aside import Aside
     from xcap.interfaces import (
         IApplicationUsage,
         IDocumentStore,
@@ -57,6 +58,7 @@ class DocumentServer:
     :param roots: at least one.
     :param usages: application usages, no AUID twice.
     :param asserter: tells who a request is from.
+    :param aside: for work on large documents; None does it at once.
     :ivar answers: how many answers there were, by (AUID, method, status); "" and ``other``
         stand for what is not known.
     """
@@ -69,6 +71,7 @@ class DocumentServer:
         subscribers: ISubscribers,
         asserter: IIdentityAsserter,
         settings: ServerSettings | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self.answers: dict[tuple[str, str, int], int] = {}
         self._roots = Roots(roots)
@@ -81,7 +84,7 @@ class DocumentServer:
             self._usages.values(), store, quoted_tags=self._settings.quoted_tags
         )
         self._parsed = ParsedDocuments(limits=self._settings.limits)
-        self._writer = DocumentWriter(store, self._parsed, self._settings)
+        self._writer = DocumentWriter(store, self._parsed, self._settings, aside)
 
     async def begin(self, head: Head) -> HttpResponse | Receive:
         """See :meth:`xcap.interfaces.IHttpService.begin`; refusals are returned."""

@@ -6,8 +6,9 @@ Changes of one document are made one after the other, each from the state the la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 from twisted.logger import Logger
@@ -25,6 +26,9 @@ from xcap.uri import NodeSelector, Target
 from xcap.validate import parse_tree, validate
 
 if TYPE_CHECKING:
+    from lxml import etree
+    from twisted.internet.defer import Deferred
+
     from xcap.interfaces import IApplicationUsage, IDocumentStore
     from xcap.parsed import ParsedDocuments
     from xcap.roots import Root
@@ -33,6 +37,11 @@ ALTERNATIVES = 5
 """Values offered in place of one that is taken (XCAP-134)."""
 ATTEMPTS = 10
 """Tries of a change while others outside this process change the document."""
+
+ASIDE = 32_768
+"""Octets of document and body from which the work on them is done beside the reactor."""
+
+_Made: TypeAlias = "tuple[bytes, XmlDocument | None, bool, etree._Element, tuple[Claim, ...]]"
 
 _UTF8 = frozenset({"", "utf-8"})
 
@@ -105,13 +114,19 @@ class DocumentWriter:
     """Changes documents.
 
     :param parsed: trees of documents, shared with who reads.
+    :param aside: does work on large documents beside the reactor; None does it at once.
     """
 
     _log = Logger()
 
     def __init__(
-        self, store: IDocumentStore, parsed: ParsedDocuments, settings: ServerSettings
+        self,
+        store: IDocumentStore,
+        parsed: ParsedDocuments,
+        settings: ServerSettings,
+        aside: Callable[[Callable[[], _Made]], Deferred[_Made]] | None = None,
     ) -> None:
+        self._aside = aside
         self._store = store
         self._parsed = parsed
         self._settings = settings
@@ -211,14 +226,16 @@ class DocumentWriter:
             await self._store.commit(Draft(key, before, None, author))
             self._parsed.forget(key)
             return changed(None)
-        octets, tree, created = self._edit(request, document, body)
-        root = parse_tree(octets)
-        # as long as all elements have an object, looking at them again is cheap
-        elements = list(root.iter())
-        validate(request.usage.schema, root, octets)
-        request.usage.check(root, key)
-        claims = request.usage.claims(root, key)
-        del elements
+        old = None
+        if document is not None and request.selectors:
+            old = self._parsed.get(document)
+        work = partial(self._make, request, old, document is None, body)
+        size = len(body) + (len(document.octets) if old is not None and document else 0)
+        if self._aside is None or size < ASIDE:
+            made = work()
+        else:
+            made = await self._aside(work)
+        octets, tree, created, root, claims = made
         draft = Draft(key, before, octets, author, request.node, claims)
         try:
             stored = await self._store.commit(draft)
@@ -231,18 +248,29 @@ class DocumentWriter:
             self._parsed.forget(key)
         return changed(stored, request_uri(request.root.uri, request.target) if created else "")
 
+    def _make(self, request: Admitted, old: XmlDocument | None, absent: bool, body: bytes) -> _Made:
+        """Steps 11 to 15; depends on nothing but its arguments, so that a thread may do it."""
+        octets, tree, created = self._edit(request, old, absent, body)
+        root = parse_tree(octets)
+        # as long as all elements have an object, looking at them again is cheap
+        elements = list(root.iter())
+        validate(request.usage.schema, root, octets)
+        request.usage.check(root, request.key)
+        claims = request.usage.claims(root, request.key)
+        del elements
+        return octets, tree, created, root, claims
+
     def _edit(
-        self, request: Admitted, document: Document | None, body: bytes
+        self, request: Admitted, old: XmlDocument | None, absent: bool, body: bytes
     ) -> tuple[bytes, XmlDocument | None, bool]:
         """The new document, its tree, and whether what was named is new (steps 11 and 12).
 
         A whole document gets its tree when somebody asks for an element of it.
         """
         limits = self._settings.limits
-        if document is None or not request.selectors:
+        if old is None:
             check_document(body, limits)
-            return body, None, document is None
-        old = self._parsed.get(document)
+            return body, None, absent
         selector = request.selector(old)
         if request.head.method == "DELETE":
             tree = delete_node(old, selector, limits=limits)

@@ -55,6 +55,8 @@ _STATUS: Final = 1
 _EXTENSION: Final = 2
 _NOTE: Final = 3
 
+# length of times that compare as they are written
+_PLAIN: Final = len("2026-01-05T10:00:00Z")
 _NO_PRIORITY: Final = (Decimal(-1), "")
 
 _Service = tuple[str, str]
@@ -320,7 +322,10 @@ def _latest(mine: etree._Element | None, theirs: etree._Element | None) -> etree
     """The more recent of two timestamps, ours if they are the same instant."""
     if mine is None or theirs is None:
         return theirs if mine is None else mine
-    at, other = instant(mine.text or ""), instant(theirs.text or "")
+    ours, others = mine.text or "", theirs.text or ""
+    if len(ours) == len(others) == _PLAIN and ours[-1] == others[-1] == "Z":
+        return theirs if others > ours else mine
+    at, other = instant(ours), instant(others)
     return theirs if other is not None and (at is None or other > at) else mine
 
 

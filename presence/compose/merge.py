@@ -8,6 +8,7 @@ a component joins is found by look-up in sets of groups, kept as the bits of int
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Final
 
 from lxml import etree
 
@@ -26,6 +27,11 @@ from presence.pidf.tree import new_presence
 from presence.pidf.write import serialize
 
 __all__ = ["merge"]
+
+_MOST_COPIED: Final = 65536
+"""Characters of notes of a root that are copied to persons."""
+
+_TAGS: Final = 32
 
 _Place = tuple[int, etree._Element, str]
 
@@ -78,15 +84,17 @@ def _hand_down_notes(root: etree._Element) -> None:
     """Give the notes of a root to its persons that have none (COM-40, DMO-08).
 
     A note of the root speaks for every person without one; among persons of other sources it
-    would speak for those too.
+    would speak for those too. Where that would make too large a document of a small one the
+    notes stay where they are.
     """
-    persons = root.findall(names.PERSON)
-    notes = root.findall(names.NOTE) if persons else []
-    if not notes:
+    notes = root.findall(names.NOTE)
+    persons = root.findall(names.PERSON) if notes else []
+    if not persons:
         return
-    for person in persons:
-        if person.find(names.DM_NOTE) is not None:
-            continue
+    silent = [person for person in persons if person.find(names.DM_NOTE) is None]
+    if len(silent) * sum(_TAGS + len(note.text or "") for note in notes) > _MOST_COPIED:
+        return
+    for person in silent:
         timestamp = person.find(names.DM_TIMESTAMP)
         at = len(person) if timestamp is None else person.index(timestamp)
         for offset, note in enumerate(notes):

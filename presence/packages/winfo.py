@@ -204,7 +204,11 @@ class WatcherInfoPackage:
         view.asked += 1
 
     def subscribed(self, subscription: ISubscription) -> None:
-        """A subscription was made or recovered."""
+        """A subscription was made or recovered.
+
+        After a restart its versions go on higher up: unless nothing has changed (then equal digests
+        keep the document back) the first one is full, or it would ask for that (WID-08).
+        """
         if not isinstance(subscription.data, _View):
             subscription.data = _View()
 
@@ -224,11 +228,7 @@ class WatcherInfoPackage:
         digest = self._book.digest(resource)
         delivered = subscription.delivered
         if view.serial != self._book.serial(resource):
-            if delivered == digest and not view.ended:
-                # What was missed (before a restart, for example) has changed nothing.
-                self._know(view, resource)
-            else:
-                view.asked += 1
+            view.asked += 1  # something was missed: while its end could not be kept, for example
         full = view.given < view.asked or delivered is None
         if full:
             self._gather(view, resource)
@@ -243,7 +243,8 @@ class WatcherInfoPackage:
         if not full and not told and delivered is not None:
             digest = delivered  # nothing is left to tell
         elif rest or (digest == delivered and view.ended):
-            digest ^= rest + 1  # of a state that is not told completely, or again
+            # Of a state that is not told completely, or again: unlike any before.
+            digest ^= subscription.sequence + 1
         rows = tuple(map(self._row, told))
         lists = (WatcherList(resource, self._inner.name, rows),)
         # NOTIFYs and documents of a subscription are counted alike (WID-02).
@@ -259,11 +260,6 @@ class WatcherInfoPackage:
         view.confirm(sent)
         if sent.rest:
             self._changed(self.name, subscription.resource)
-
-    def _know(self, view: _View, resource: str) -> None:
-        view.serial = self._book.serial(resource)
-        view.changed.clear()
-        view.fresh.clear()
 
     def _gather(self, view: _View, resource: str) -> None:
         """Everybody is to be told of, and who has gone without being told of (WFS-06)."""

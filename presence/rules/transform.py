@@ -173,14 +173,20 @@ class Transformation:
 
     def _reduce(self, root: etree._Element) -> None:
         """Withhold what must not be seen wherever it stands, and parts of user-input."""
+        parents: dict[etree._Element, None] = {}
         for element in list(root.iter(*self._scattered)):
             if element.tag != _USER_INPUT or self._user_input == UserInput.NONE:
-                _withdraw(element)
+                parent = element.getparent()
+                if parent is not None:
+                    parent.remove(element)
+                    parents[parent] = None
                 continue
             bare = self._user_input == UserInput.BARE
             for name, _ in attributes(element):
                 if name in _NOT_BARE if bare else name != _THRESHOLD:
                     del element.attrib[name]
+        for element in parents:
+            _remove_if_hollow(element)
 
 
 @lru_cache(maxsize=1024)
@@ -273,14 +279,15 @@ def _keep(element: etree._Element, kept: frozenset[str]) -> None:
             element.remove(child)
 
 
-def _withdraw(element: etree._Element) -> None:
-    """Remove an element, and the one that it was the content of if that must have some."""
-    while (parent := element.getparent()) is not None:
-        parent.remove(element)
-        if not parent.tag.startswith(_NOT_EMPTY) or any(
-            child.tag != names.RPID_NOTE for child in parent.iterchildren(etree.Element)
-        ):
+def _remove_if_hollow(element: etree._Element) -> None:
+    """Remove an element that has lost the content without which it is not valid."""
+    while element.tag.startswith(_NOT_EMPTY) and all(
+        child.tag == names.RPID_NOTE for child in element.iterchildren(etree.Element)
+    ):
+        parent = element.getparent()
+        if parent is None:
             return
+        parent.remove(element)
         element = parent
 
 

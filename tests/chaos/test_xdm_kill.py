@@ -26,7 +26,7 @@ from tests.e2e.xdm import (
 
 INDEX = index("alice")
 SEL = INDEX[1:]
-ROUNDS = 4
+ROUNDS = 3
 """Kills of the random test."""
 _SEED = 20_260_301
 _SECONDS = 30.0

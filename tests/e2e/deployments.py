@@ -155,6 +155,7 @@ class Apart(Deployment):
                 "backend": backends,
                 "rate": 0.0,
                 "health_interval": 1.0,
+                "answer_timeout": 5.0,
             },
         )
         self.proxy = self.parts["aggregation-proxy"] = Daemon(case, {}, (), settings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import signal
 import socket
 import ssl
 import time
@@ -60,7 +61,11 @@ class Suite:
         self.client = self.xdm.client()
 
     def test_documents(self: Any) -> None:
-        """Documents of each usage are made, read and deleted (AGP-50, AGP-51, AGP-54, AGP-67)."""
+        """Documents of each usage are made, read and deleted (AGP-50, AGP-51, AGP-54, AGP-67).
+
+        Bodies go packed in both directions, with tags to be sent back (AGP-71 to AGP-73); of
+        ten conditional changes one wins, of unconditional ones all are kept (XCAP-145).
+        """
         for auid in PLACES:
             target, octets = place(auid), example(auid)
             answer = self.client.put(target, octets, if_none_match="*")
@@ -81,6 +86,8 @@ class Suite:
             self.assertEqual(self.client.get(place(auid)).status, 404)
         self.assertEqual(self.client.get(index("alice", "unknown")).status, 404)  # AGP-51
         self.nodes()
+        self.coded()
+        self.many()
 
     def nodes(self: Any) -> None:
         """Nodes are addressed to the octet as the client wrote it."""
@@ -102,11 +109,8 @@ class Suite:
         self.assertEqual(self.client.get(f"{INDEX}/~~/p:x/p:y").status, 400)
         self.assertEqual(self.client.delete(INDEX).status, 200)
 
-    def test_coded(self: Any) -> None:
-        """Gzip in both directions, with tags to be sent back (AGP-71 to AGP-73).
-
-        Ten conditional changes at once: one wins; of unconditional ones all are kept (XCAP-145).
-        """
+    def coded(self: Any) -> None:
+        """Gzip in both directions."""
         self.client.store(INDEX)
         packed = self.client.get(INDEX, accept_encoding="gzip")
         self.assertEqual(packed["content-encoding"], "gzip")
@@ -116,7 +120,6 @@ class Suite:
         )
         self.assertEqual(answer.status, 200)
         self.assertEqual(self.client.get(INDEX).body, DOCUMENT)
-        self.many()
 
     def many(self: Any) -> None:
         """Ten clients at once."""
@@ -143,7 +146,10 @@ class Suite:
             self.assertEqual(octets.count(uri.encode()), 1)
 
     def test_whole(self: Any) -> None:
-        """Capabilities and directory are those of all servers (AGP-57, AGP-58, XCAP-174)."""
+        """Capabilities and directory are those of all servers (AGP-57, AGP-58, XCAP-174).
+
+        Nobody becomes somebody else by header fields (AGP-42, AGP-47, AGP-49).
+        """
         for auid in PLACES:
             self.client.store(place(auid), example(auid))
         caps = self.client.get(CAPS)
@@ -160,6 +166,7 @@ class Suite:
         one = self.client.get(f"{DIRECTORY}/~~/xcap-directory/folder[@auid=%22rls-services%22]")
         self.assertIn(self.client.get(place("rls-services")).etag.encode(), one.body)
         self.assertEqual(self.xdm.client("bob").get(DIRECTORY).status, 403)
+        self.identity()
 
     def folders(self: Any) -> dict[str, str]:
         """By usage what the directory says: the tag of the one document, or the error."""
@@ -174,8 +181,8 @@ class Suite:
                 self.assertEqual(child.get("uri"), ROOT + place(auid)[1:])
         return found
 
-    def test_identity(self: Any) -> None:
-        """Nobody becomes somebody else by header fields (AGP-42, AGP-47, AGP-48, AGP-49)."""
+    def identity(self: Any) -> None:
+        """Nobody becomes somebody else by header fields."""
         bob = self.xdm.client("bob")
         for auid in PLACES:
             target = place(auid)
@@ -245,7 +252,10 @@ class ApartTests(Suite, SynchronousTestCase):
         return Apart(self, root=ROOT)
 
     def test_one_down(self) -> None:
-        """One server is stopped: 502 or 503 for its usages, others go on (AGP-58, AGP-78..80)."""
+        """One server is stopped: 502 or 503 for its usages, others go on (AGP-58, AGP-78).
+
+        One that gives no answer: 504 (AGP-80).
+        """
         tags = {auid: self.client.store(place(auid), example(auid)) for auid in PLACES}
         self.xdm.proxy.expected = "out of use"
         for role in ("shared-xdms", "presence-xdms", "rls-xdms"):
@@ -273,6 +283,18 @@ class ApartTests(Suite, SynchronousTestCase):
             while self.folders() != tags:  # it is found to be back
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.1)
+
+        part = self.xdm.parts["rls-xdms"]
+        part.signal(signal.SIGSTOP)
+        try:
+            other = self.xdm.client()
+            tasks = [partial(self.client.get, place("rls-services")), partial(other.get, DIRECTORY)]
+            answer, directory = at_once(tasks)
+        finally:
+            part.signal(signal.SIGCONT)
+        self.assertEqual((answer.status, directory.status), (504, 200))
+        self.assertIn(b"<error-code>504 Gateway Timeout</error-code>", directory.body)
+        self.assertEqual(self.client.get(INDEX).etag, tags["resource-lists"])
 
     def test_past_the_proxy(self) -> None:
         """Who is no configured proxy asserts nothing to a document server (AGP-49, AGP-82)."""

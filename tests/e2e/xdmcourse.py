@@ -76,8 +76,8 @@ def requests() -> list[tuple[str, str, str, bytes | None, dict[str, str | None]]
             "*/text()",
         ):
             for method in ("GET", "DELETE"):
-                add(method, f"{target}/~~/{node}")
-            add("PUT", f"{target}/~~/{node}", b"<x/>")
+                found.append(("alice", method, f"{target}/~~/{node}", None, {}))
+            found.append(("alice", "PUT", f"{target}/~~/{node}", b"<x/>", {}))
     for target in (
         "/", "/x", "/resource-lists", "/resource-lists/users/x/y", index("nobody"),
         "/resource-lists/global/index", f"{INDEX}/", f"{INDEX}/%zz", f"{INDEX}/../index",

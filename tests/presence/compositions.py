@@ -13,6 +13,7 @@ from presence.compose.oma import OmaComposition
 from presence.compose.priority import PriorityComposition
 from presence.compose.sources import HARD_STATE
 from presence.compose.union import UnionComposition
+from presence.pidf import tree
 from presence.pidf.instant import instant
 from presence.pidf.parse import parse_compact
 from presence.pidf.tree import new_presence
@@ -62,7 +63,10 @@ def permanent(body: bytes, changed: float = 0.0) -> PublicationRecord:
 
 def canonical(body: bytes) -> bytes:
     """Exclusive canonical XML without blank text between elements (XML-03)."""
-    text: bytes = etree.tostring(parse_compact(body), method="c14n", exclusive=True)
+    root = parse_compact(body)
+    if not len(root):
+        root.text = None
+    text: bytes = etree.tostring(root, method="c14n", exclusive=True)
     return text
 
 
@@ -110,7 +114,7 @@ def _read(path: Path) -> Case:
     expected: dict[str, bytes] = {}
     for part in case:
         root = new_presence({"entity": BOB}, nsmap)
-        attributes = dict(part.attrib)
+        attributes: dict[str, str] = dict(tree.attributes(part))
         root.extend(list(part))
         body = serialize(root)
         if part.tag == f"{{{_CASE}}}expect":

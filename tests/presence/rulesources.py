@@ -109,7 +109,6 @@ def anchor(name: str, path: str = LISTS, root: str = ROOT) -> str:
     return f"{root}{path}/~~/" + quote_node(f'resource-lists/list[@name="{name}"]')
 
 
-@implementer(IDocumentClient)
 class Gate:
     """A client on whose way something can happen.
 

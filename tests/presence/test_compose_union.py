@@ -18,7 +18,7 @@ from presence.pidf.offline import closed_document, empty_document
 from presence.pidf.parse import parse, parse_compact
 from presence.pidf.summary import summarise
 from presence.pidf.validate import accept
-from pysip.event.records import PublicationRecord
+from tests.presence.compositions import publication
 from tests.presence.documents import BOB, document, lenient, names, strict, vector
 
 Leaf = tuple[tuple[str, ...], str | None, frozenset[tuple[str, str]]]
@@ -29,22 +29,6 @@ KEPT = [
     for name in names(kind)
     if name not in ("valid-attributes", "valid-deep")
 ]
-
-
-def publication(number: int, body: bytes, changed: float | None = None) -> PublicationRecord:
-    """A publication whose content dates from ``changed``, by default in order of numbers."""
-    return PublicationRecord(
-        id=number,
-        package="presence",
-        resource=BOB,
-        etag=f"e{number}",
-        expires=1e9,
-        created=float(number),
-        changed=float(number) if changed is None else changed,
-        publisher=BOB,
-        content_type="application/pidf+xml",
-        body=body,
-    )
 
 
 def compose(*bodies: bytes) -> bytes:

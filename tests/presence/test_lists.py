@@ -11,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.listreferences import BadReference, References
 from presence.lists import (
-    RESOURCE_LISTS,
-    BadReference,
     Limits,
-    References,
     Resolution,
     Resolved,
     members,
     subscribable,
 )
 from xcap.uri import quote_node
+from xcap.usage.names import RESOURCE_LISTS
 
 ROOT = "https://xcap.example.com/"
 INDEX = "resource-lists/users/sip:joe@example.com/index"

@@ -78,6 +78,11 @@ class ReadTests(SynchronousTestCase):
         for value, level in (("false", 0), ("bare", 10), ("thresholds", 20), ("full", 30)):
             found = read(f"<provide-user-input>{value}</provide-user-input>")
             self.assertEqual(found.user_input, level)
+        twice = (
+            "<provide-user-input>full</provide-user-input>"
+            "<provide-user-input>bare</provide-user-input>"
+        )
+        self.assertEqual(read(twice).user_input, UserInput.FULL)
         self.assertEqual(read("<provide-user-input>true</provide-user-input>").user_input, 0)
         self.assertEqual(
             read("<op:provide-geopriv>full</op:provide-geopriv>").attributes, {"geopriv"}

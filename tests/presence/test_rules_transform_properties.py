@@ -135,11 +135,13 @@ DEVICE: tuple[Row, ...] = (
 STATUS: tuple[Row, ...] = (
     (GEOPRIV, (has("geopriv"),)),
     ("<x:a>§</x:a>", (whole,)),
+    ("<r:user-input x:by='§'>idle</r:user-input>", (whole,)),
     ("<r:mood><r:note>§</r:note><r:sad/></r:mood>", (whole,)),
 )
 ROOT: tuple[Row, ...] = (
     ("<x:a>§</x:a>", (named("a"),)),
     ("<x:b m='§'/>", (named("b"),)),
+    ("<r:user-input x:by='§'>idle</r:user-input>", (whole,)),
     (GEOPRIV, (whole,)),
     ("<r:mood><r:note>§</r:note><r:sad/></r:mood>", (whole,)),
 )

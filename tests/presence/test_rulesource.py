@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
 from presence.lists import Limits
 from presence.ruledocuments import RuleSettings
 from tests.presence.rulesources import (
@@ -25,7 +28,8 @@ from tests.presence.rulesources import (
     rule,
     ruleset,
 )
-from xcap.records import DocumentKey, Draft
+from xcap.interfaces import IDocumentClient
+from xcap.records import DocumentKey, Draft, HttpResponse
 
 OTHERS = rule("<ocp:other-identity/>", "block", "others")
 FRIENDS = anchor("friends")
@@ -395,6 +399,87 @@ class ManyAnchorsTests(RuleSourceTestCase):
         self.put(f"{IETF}more", ruleset(one(ANN)))
         self.hold()
         self.assertDecisions(ann="confirm")
+
+
+FAR = "https://xdm.other.example/services/"
+FAR_LIST = "resource-lists/users/sip:eve@other.example/index"
+
+
+class ForeignTests(RuleSourceTestCase):
+    """XDM-29, XDM-31: lists at servers of others."""
+
+    settings = RuleSettings(foreign=True)
+    foreign_lists = True
+
+    def setUp(self) -> None:
+        """A rule that names a list elsewhere."""
+        super().setUp()
+        self.far = FarServer()
+        self.anchor = anchor("team", FAR_LIST, FAR)
+        self.put(OMA, ruleset(listed(self.anchor), OTHERS))
+
+    def clients(self, root: str, reader: str) -> IDocumentClient | None:
+        """Also of the other server."""
+        if root == FAR:
+            self.assertEqual(reader, JOE)
+            return self.far
+        return super().clients(root, reader)
+
+    def test_foreign(self) -> None:
+        """XDM-29, XDM-31: it is fetched as the presentity, and again after an hour."""
+        self.far.members = (ANN,)
+        self.hold()
+        self.assertDecisions(ann="allow", bob="block")
+        self.assertEqual(self.far.asked, [(FAR + FAR_LIST, None)])
+        self.far.members = (BOB,)
+        self.pass_time(3500.0, 10.0)
+        self.assertEqual(self.changes(), [])
+        self.pass_time(150.0, 10.0)
+        self.assertEqual(self.far.asked[1:], [(FAR + FAR_LIST, "1")])
+        self.assertEqual(self.changes(), [JOE])
+        self.assertDecisions(ann="block", bob="allow")
+
+    def test_refused(self) -> None:
+        """A refusal is a list that is not there; it is asked again in time."""
+        self.far.status = 403
+        self.hold()
+        self.assertIsNone(self.source.lists(JOE)(self.anchor))
+        self.far.status = 0
+        self.far.members = (ANN,)
+        self.pass_time(3650.0, 10.0)
+        self.assertEqual(self.changes(), [JOE])
+        self.assertDecisions(ann="allow")
+
+
+@implementer(IDocumentClient)
+class FarServer:
+    """A server elsewhere with one list.
+
+    :ivar status: instead of the list.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.members: tuple[str, ...] = ()
+        self.status = 0
+
+    def get(self, uri: str, etag: str | None = None) -> Deferred[HttpResponse]:
+        """GET."""
+        self.asked.append((uri, etag))
+        if self.status:
+            return succeed(HttpResponse(self.status))
+        tag = (("ETag", f'"{len(self.asked)}"'),)
+        return succeed(HttpResponse(200, tag, lists(team=self.members)))
+
+    def put(
+        self, uri: str, body: bytes, content_type: str, *, match: str | None = None
+    ) -> Deferred[HttpResponse]:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def delete(self, uri: str, *, match: str | None = None) -> Deferred[HttpResponse]:
+        """Never asked for."""
+        raise NotImplementedError
 
 
 class HoldTests(RuleSourceTestCase):
