@@ -150,12 +150,8 @@ class RulesetPolicy:
             rules, self.own(presentity, watcher), who, self.context(presentity, rules)
         )
         if decision.source == "override":
-            self._log.debug(
-                "{presentity}: {watcher}: {reasons}",
-                presentity=presentity,
-                watcher=watcher.uri,
-                reasons="; ".join(decision.reasons),
-            )
+            # PSV-11; of users nothing is logged
+            self._log.debug("{reasons}", reasons="; ".join(decision.reasons))
         if decision.boundary is not None:
             self._decide_again(presentity, decision.boundary)
         return decision
