@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from presence.commands import publish, watch, xcap
+    from presence.commands import publish, rules, watch, watchers, xcap
 
     parser = argparse.ArgumentParser(
         prog="presencectl",
         description=(
             "Manage accounts of a presence server, publish presence and watch it, "
-            "read and write documents."
+            "decide who may watch you, read and write documents."
         ),
         epilog=(
             "presencectl COMMAND --help shows the options of a command and examples.\n\n"
@@ -36,6 +36,8 @@ def make_parser() -> argparse.ArgumentParser:
     account.add_parser(parsers)
     publish.add_parser(parsers)
     watch.add_parser(parsers)
+    watchers.add_parser(parsers)
+    rules.add_parser(parsers)
     xcap.add_parser(parsers)
     return parser
 

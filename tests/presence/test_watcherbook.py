@@ -461,7 +461,7 @@ class OrderTests(SynchronousTestCase):
             {e.key: (e.status, e.event) for e in entries if e.durable},
         )
         for entry in waiting:
-            self.assertEqual(node.rules.decide(BOB, entry.watcher), "confirm")
+            self.assertEqual(node.rules.decide(BOB, entry.watcher).handling, "confirm")
 
 
 class CostTests(BookCase):
