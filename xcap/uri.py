@@ -238,6 +238,8 @@ def canonical_xui(xui: str) -> str:
     """
     if not xui.isascii():
         xui = quote(xui, safe=_ASCII)
+    if xui.startswith("sip:"):
+        return canonical_aor(xui)  # most are canonical, which it sees without parsing
     uri = parse_uri(xui)
     if isinstance(uri, OtherUri):
         return f"{uri.scheme}:{uri.rest}"
