@@ -91,6 +91,8 @@ class DocumentStore(Gathering[_Drafts]):
     :ivar position: of the last durable change.
     """
 
+    patient = True
+
     def __init__(
         self,
         reactor: IReactorTime,

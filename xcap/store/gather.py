@@ -39,12 +39,17 @@ class Gathering(Generic[_Batch]):
     :param new: makes an empty batch.  A batch is true when somebody may wait for it; its
         length is the number of rows in it.
 
+    :ivar patient: whether what has gathered while a batch was flying waits for one more turn
+        to join it.  Batches get larger when few clients wait for each other's commits; worth it
+        where a row costs less than a commit.
     :ivar failed: True while the medium refuses writes.
     :ivar commits: batches that became durable.
     :ivar rows: rows in them.
     :ivar refused: batches that the medium has refused.
     :ivar latency: seconds from handing a batch over to hearing that it is durable.
     """
+
+    patient = False
 
     _log = Logger()
 
@@ -248,14 +253,19 @@ class Gathering(Generic[_Batch]):
         self._flying_since = None
         waiting, self._flying_waiting, self._flying = self._flying_waiting, [], None
         due, self._due = self._due, False
-        if due and self._worth_a_commit():
+        patient = self.patient and self._stopping is None
+        if due and not patient and self._worth_a_commit():
             # before the callbacks: the medium works while they run
             self._send()
             due = False
         for done in waiting:
             self._call(done, True)
         if due and self._flying is None:
-            self._send()
+            if not patient:
+                self._send()
+            elif self._flush_call is None:
+                # the first call comes before the turn's input, the one it makes after that
+                self._flush_call = self._reactor.callLater(0, self._schedule)
         self._proceed()
 
     def _refused(self, error: BaseException) -> None:
