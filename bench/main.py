@@ -162,7 +162,7 @@ class Run:
                 count = max(100, self._given.n * 3 // 4)
                 return self._lines(
                     [
-                        *(sys.executable, "-m", "bench.xcap", root, "--domain", DOMAIN),
+                        *(sys.executable, "-m", "bench.documents", root, "--domain", DOMAIN),
                         *("--pid", str(server.pid), "-n", str(count), *options),
                     ],
                     ROOT,

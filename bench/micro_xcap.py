@@ -1,6 +1,6 @@
 """Microseconds of CPU per operation on the octets of a document.
 
-The document is the one that the load generator ``xcapload.py`` sends: a resource list with
+The document is the one that :mod:`bench.documents` sends: a resource list with
 20 entries.  Every element operation of a server is one of these, with the schema of the
 application usage to check and the store besides::
 

@@ -1,4 +1,4 @@
-"""The watcher information template package (RFC 3857): who watches a presentity.
+"""The watcher information template package (RFC 3857, PRE-13): who watches a presentity.
 
 A subscriber gets everything first, and from then on the watchers that have changed.  What it has
 been told is told once; what its last answer did not confirm is told again, with everything else.

@@ -1,4 +1,4 @@
-"""``presence.winfo`` by its messages: who may look, and what it tells when (RFC 3857)."""
+"""``presence.winfo`` by its messages: who may look, and what it tells when (PRE-13)."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ IN_PROCESS = HttpPeer("in process")
 """The proxy, to a document server of the same process; no socket has such an address."""
 
 _CACHED = 10_000
+_CACHED_LENGTH = 256
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _BARE = re.compile(r'[^",<>\s]+')
@@ -115,7 +116,7 @@ class IdentityAsserter:
     :param networks: where the proxies are.
     :param names: identities of their certificates, when those are needed too.
     :param strict: answer assertions of others with 403 instead of ignoring them.
-    :param canonical: brings a URI into the one form that names a user.
+    :param canonical: brings a URI into the one form that names a user; the same one each time.
 
     :ivar conflicts: requests whose two headers did not agree.
     """
@@ -137,6 +138,7 @@ class IdentityAsserter:
         self._strict = strict
         self._canonical = canonical
         self._cache: dict[str, bool] = {}
+        self._known: dict[str, tuple[str, ...]] = {}
         self.conflicts = 0
 
     def assertion(self, identities: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -183,11 +185,19 @@ class IdentityAsserter:
         value = headers.get(name)
         if value is None:
             return ()
+        known = self._known.get(value)
+        if known is not None:
+            return known
         try:
             found = [canonical_identity(text, self._canonical) for text in parse_identities(value)]
         except ValueError:
             raise XcapError(400, "Bad asserted identity") from None
-        return tuple(dict.fromkeys(found))
+        identities = tuple(dict.fromkeys(found))
+        if len(value) <= _CACHED_LENGTH:
+            if len(self._known) >= _CACHED:
+                self._known.clear()
+            self._known[value] = identities
+        return identities
 
     def _trusted(self, peer: HttpPeer) -> bool:
         if peer.address == IN_PROCESS.address:

@@ -1,6 +1,6 @@
 """Load of documents over HTTP: the XDMS by itself, through the Aggregation Proxy, and Kamailio.
 
-``python -m bench.xcap 127.0.0.1:PORT/root --pid PID`` prints one JSON object for each phase,
+``python -m bench.documents 127.0.0.1:PORT/root --pid PID`` prints one JSON object for each phase,
 as :mod:`bench.load` does.  The document is a resource list of 20 entries.  Each of the threads
 has one persistent connection and one request in flight; every status is checked, and of GETs
 the body.
