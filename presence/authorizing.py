@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from presence.accounts import Accounts
     from presence.config import Config
     from presence.interfaces import ICompositionPolicy
+    from presence.ruletables import OverrideList
     from presence.server import PresenceServer
-    from presence.tables import OverrideList
     from presence.xdm import Documents
     from pysip.auth.domains import Domains
     from xcap.interfaces import IDocumentClient

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from presence.addresses import is_host
 from presence.certificate import check_pair, read_certificates
+from presence.ruletables import Composition, Override, Rules, Winfo
 from presence.tables import (
-    Composition,
     Decision,
     Digest,
     Domain,
@@ -30,10 +30,8 @@ from presence.tables import (
     Metrics,
     Notify,
     Overload,
-    Override,
     Publication,
     Registrar,
-    Rules,
     Store,
     Subscription,
     Table,
@@ -44,7 +42,6 @@ from presence.tables import (
     Transport,
     TransportOptions,
     Trust,
-    Winfo,
 )
 from presence.tomlfile import ConfigError, Path, WrongValueError, decode, dotted, line_of, read
 from presence.xdmtables import BackEnd, Documents, Http, HttpListen, Proxy, Trusted, Xcap, Xdms
