@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from pysip.uri import canonical_aor
 from tests.xcap.proxies import ALICE, INDEX, head
+from xcap.auth import identity
 from xcap.auth.identity import (
     IN_PROCESS,
     IdentityAsserter,
@@ -115,6 +117,33 @@ class AcceptanceTests(SynchronousTestCase):
         for value in ("alice", '"', "", "http://a/b"):
             self.refused(400, (OMA, value))
             self.refused(400, (GPP, value))
+
+    def test_known(self) -> None:
+        """AGP-49: what was read once is not read again, whoever sends it has to be trusted."""
+        asked: list[str] = []
+
+        def canonical(uri: str) -> str:
+            asked.append(uri)
+            return canonical_aor(uri)
+
+        field = (OMA, '"sip:A@B"')
+        self.accept(field, canonical=canonical)
+        again = head(INDEX, "GET", field, peer=PROXY)
+        self.assertEqual(self.asserter.accept(again).identities, ("sip:A@b",))
+        self.assertEqual(asked, ["sip:A@B"])
+        stranger = head(INDEX, "GET", field, peer=HttpPeer("198.51.100.1"))
+        self.assertRaises(XcapError, self.asserter.accept, stranger)
+
+    def test_known_are_bounded(self) -> None:
+        """However many identities come, few are remembered, and no long ones."""
+        self.patch(identity, "_CACHED", 3)
+        self.accept()
+        for n in range(10):
+            for value in (f'"sip:u{n}@b"', f'"sip:{"u" * 300}{n}@b"'):
+                request = head(INDEX, "GET", (OMA, value), peer=PROXY)
+                self.assertEqual(len(self.asserter.accept(request).identities), 1)
+        self.assertLessEqual(len(self.asserter._known), 3)
+        self.assertLess(max(map(len, self.asserter._known)), 300)
 
     def test_addresses(self) -> None:
         """AGP-49: only from configured addresses, IPv4-mapped or not; by default 403."""
