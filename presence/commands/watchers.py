@@ -106,7 +106,7 @@ class WatchersCommand:
         self._client: PresenceClient | None = None
         self._subscriber: Subscriber | None = None
         self._table = WatcherTable()
-        self._shown: dict[str, tuple[str, str]] = {}
+        self._shown: dict[str, tuple[str, str]] | None = None
         self._over: Deferred[int] = Deferred()
         self._ending = False
 
@@ -171,9 +171,12 @@ class WatchersCommand:
         if not taken.processed:
             return
         known = {watcher.id: watcher for _, watcher in self._table.rows()}
+        if self._shown is None and not known:
+            self._remark("nobody is watching")
+        shown = self._shown or {}
         for id, watcher in known.items():
             now = (watcher.status, watcher.event)
-            if self._shown.get(id) != now:
+            if shown.get(id) != now:
                 self._view.show(watcher)
         self._shown = {id: (watcher.status, watcher.event) for id, watcher in known.items()}
         if taken.refresh and self._expires and self._subscriber is not None:

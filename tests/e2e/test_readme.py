@@ -268,7 +268,7 @@ class WalkTests(SynchronousTestCase):
         self.make_accounts(alice, bob)
         text = section(README, "Keep lists and rules")
         blocks = commands(text)
-        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 4])
+        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 3, 4])
         second, third = self.pair("UDP")
         second.type(blocks[0][0])
         second.prompt()
@@ -287,11 +287,15 @@ class WalkTests(SynchronousTestCase):
         third.type("export EDITOR=true")
         third.prompt()
         self.password(third, blocks[2][2], "not changed")
-        third.type(blocks[3][0].replace("8443", str(self.https)))
+        watchers, authorize, explain = blocks[3]
+        self.password(third, watchers, "nobody is watching")
+        self.password(third, authorize, "allow")
+        self.password(third, explain, "allow")
+        third.type(blocks[4][0].replace("8443", str(self.https)))
         third.prompt()
         (printed,) = (block for kind, block in _FENCED.findall(text) if not kind)
         for line, expected in zip(
-            blocks[3][1:], (None, re.escape(printed.strip()), None), strict=True
+            blocks[4][1:], (None, re.escape(printed.strip()), None), strict=True
         ):
             third.type(line)
             third.expect("Enter host password for user 'alice':")
