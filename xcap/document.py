@@ -44,8 +44,11 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-_Found: TypeAlias = "tuple[Element, Limits, int, int]"
-"""Document node, limits, number of elements, characters of all names."""
+ALL_LEVELS = 1 << 30
+"""Of elements: more than there can be."""
+
+_Found: TypeAlias = "tuple[Element, Limits, int, int, int]"
+"""What a document has beside its octets."""
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -56,8 +59,9 @@ class XmlDocument:
     :ivar node: the document node, where selection starts: its only child is the root element,
         and it has no name and no place (XCAP-20).
     :ivar limits: it was checked by.
-    :ivar elements: how many there are.
+    :ivar elements: how many there are; may be too high.
     :ivar names: characters of all distinct expanded names; may be too high.
+    :ivar levels: of elements that the tree has at least, where the document has so many.
     """
 
     octets: bytes
@@ -65,6 +69,7 @@ class XmlDocument:
     limits: Limits
     elements: int
     names: int
+    levels: int
 
     @property
     def root(self) -> Element:
@@ -72,16 +77,20 @@ class XmlDocument:
         return self.node.children[0]
 
 
-def parse_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> XmlDocument:
+def parse_document(
+    octets: bytes, limits: Limits = DEFAULT_LIMITS, levels: int = ALL_LEVELS
+) -> XmlDocument:
     """Check the syntax of a document and find its elements.
 
+    :param levels: of elements that are wanted, the root element being the first; what is
+        further down is checked only.
     :raises Conflict: ``not-well-formed``, also for namespaces, XML other than 1.0 and
         entities that are not predefined (XCAP-82, XCAP-149, XCAP-163); ``not-utf-8``
         (XCAP-82); ``constraint-failure`` for a document type declaration or beyond a limit
         (XCAP-161, XCAP-162).
     :raises XcapError: 413, it has more octets than allowed.
     """
-    return XmlDocument(octets, *_document(octets, limits, build=True))
+    return XmlDocument(octets, *_document(octets, limits, levels))
 
 
 def check_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -90,15 +99,15 @@ def check_document(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
     :raises Conflict: as there.
     :raises XcapError: as there.
     """
-    _document(octets, limits, build=False)
+    _document(octets, limits, 0)
 
 
-def _document(octets: bytes, limits: Limits, *, build: bool) -> _Found:
-    """The document node, without children unless they are wanted, and what was counted."""
+def _document(octets: bytes, limits: Limits, levels: int) -> _Found:
+    """The document node, and what was counted."""
     check_size(octets, limits)
     _check_encoding(octets)
     try:
-        return _read(octets, document_scope(), limits, 0, build=build)
+        return _read(octets, document_scope(), limits, levels)
     except (expat.ExpatError, NamespaceError) as error:
         raise Conflict("not-well-formed", _reason(error)) from None
 
@@ -116,7 +125,7 @@ def parse_fragment(octets: bytes, scope: Scope, limits: Limits = DEFAULT_LIMITS)
     wrapped = b"<w>%b</w>" % octets
     try:
         # the scope of the document is not the place to note the names of a fragment
-        node, *_ = _read(wrapped, scope.declare({}), limits, 1)
+        node, *_ = _read(wrapped, scope.declare({}), limits, ALL_LEVELS, 1)
     except (expat.ExpatError, NamespaceError) as error:
         raise Conflict("not-xml-frag", _reason(error)) from None
     children = node.children[0].children
@@ -158,24 +167,6 @@ def check_size(octets: bytes, limits: Limits) -> None:
         raise XcapError(413, f"More than {limits.size} octets")
 
 
-def check_elements(count: int, limits: Limits) -> None:
-    """Refuse too many elements.
-
-    :raises Conflict: ``constraint-failure``.
-    """
-    if count > limits.elements:
-        _beyond("elements", limits.elements)
-
-
-def check_levels(count: int, limits: Limits) -> None:
-    """Refuse too many levels of elements.
-
-    :raises Conflict: ``constraint-failure``.
-    """
-    if count > limits.depth:
-        _beyond("levels of elements", limits.depth)
-
-
 def _check_encoding(octets: bytes) -> None:
     check_utf8(octets)
     if b"\0" in octets[:2]:
@@ -196,19 +187,18 @@ def _reason(error: expat.ExpatError | NamespaceError) -> str:
     return f"{expat.ErrorString(error.code).capitalize()} in line {error.lineno}"
 
 
-def _read(
-    octets: bytes, scope: Scope, limits: Limits, wrappers: int, *, build: bool = True
-) -> _Found:
+def _read(octets: bytes, scope: Scope, limits: Limits, levels: int, wrappers: int = 0) -> _Found:
     """Run expat over octets; the document node.
 
     :param scope: around the root element.
+    :param levels: of elements that are wanted.
     :param wrappers: levels of elements that do not count.
-    :param build: whether elements are wanted, not only the check.
     :raises expat.ExpatError: not well-formed.
     :raises NamespaceError: not namespace-well-formed.
     """
     parser = expat.ParserCreate("utf-8")
     depth = limits.depth + 1 + wrappers
+    built = levels + 1
     elements = limits.elements + wrappers
     count = 0
     kept = 0
@@ -284,15 +274,15 @@ def _read(
             _beyond("elements", limits.elements)
         if len(scopes) > depth:
             _beyond("levels of elements", limits.depth)
-        if build:
+        if len(scopes) <= built:
             element = Element(name, prefix, attributes, parser.CurrentByteIndex, scope, octets)
             stack[-1].children.append(element)
             push(element)
 
     def end(_: str) -> None:
-        leave()
-        if build:
+        if len(scopes) <= built:
             pop().end_tag = parser.CurrentByteIndex
+        leave()
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -305,7 +295,7 @@ def _read(
         # these and the parser would keep each other alive
         parser.StartElementHandler = None
         parser.EndElementHandler = None
-    return node, limits, count, kept
+    return node, limits, count, kept, levels
 
 
 def _check_declaration(version: str, encoding: str | None, _: int) -> None:

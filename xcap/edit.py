@@ -175,7 +175,8 @@ def _rewrite(
     document: XmlDocument, start: int, end: int, octets: bytes, limits: Limits
 ) -> XmlDocument:
     old = document.octets
-    return parse_document(b"%b%b%b" % (old[:start], octets, old[end:]), limits)
+    new = b"%b%b%b" % (old[:start], octets, old[end:])
+    return parse_document(new, limits, document.levels)
 
 
 def _selected(document: XmlDocument, selector: NodeSelector) -> Element | None:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import attrs
 
-from xcap.document import DEFAULT_LIMITS, Limits, XmlDocument, parse_document
+from xcap.document import ALL_LEVELS, DEFAULT_LIMITS, Limits, XmlDocument, parse_document
 from xcap.errors import XcapError
 from xcap.records import Document, DocumentKey
 
@@ -35,19 +35,22 @@ class ParsedDocuments:
     def __len__(self) -> int:
         return len(self._trees)
 
-    def get(self, document: Document) -> XmlDocument:
-        """The tree of a stored document."""
+    def get(self, document: Document, levels: int = ALL_LEVELS) -> XmlDocument:
+        """The tree of a stored document.
+
+        :param levels: of elements that are needed.
+        """
         found = self._trees.get(document.key)
-        if found is not None and found[0] == document.etag:
+        if found is not None and found[0] == document.etag and found[1].levels >= levels:
             self._trees.move_to_end(document.key)
             return found[1]
         try:
-            tree = parse_document(document.octets, self._limits)
+            tree = parse_document(document.octets, self._limits, levels)
         except XcapError:
             limits = _STORED
             if len(document.octets) > limits.size:
                 limits = attrs.evolve(limits, size=len(document.octets))
-            tree = parse_document(document.octets, limits)
+            tree = parse_document(document.octets, limits, levels)
         self.put(document, tree)
         return tree
 

@@ -201,7 +201,7 @@ class DocumentServer:
         if found is None:
             raise XcapError(404, "No such document")
         if request.selectors:
-            tree = self._parsed.get(found)
+            tree = self._parsed.get(found, request.levels)
             bare = request.root.uri in self._settings.bare_att_value
             selector = request.selector(tree)
             content_type, body = get_node(tree, selector, bare_attributes=bare)

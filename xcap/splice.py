@@ -9,14 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from xcap.document import (
-    Limits,
-    XmlDocument,
-    check_elements,
-    check_levels,
-    check_size,
-    parse_document,
-)
+from xcap.document import Limits, XmlDocument, check_size, parse_document
 from xcap.element import Element
 
 
@@ -56,7 +49,8 @@ def splice(document: XmlDocument, change: Splice, limits: Limits) -> XmlDocument
     old, start, end = document.octets, change.start, change.end
     octets = b"%b%b%b" % (old[:start], change.text, old[end:])
     check_size(octets, limits)
-    added = [] if change.new is None else _subtree(change.new)
+    new = change.new
+    added = [] if new is None else _subtree(new)
     elements = document.elements + len(added)
     for child in change.parent.children:
         if start <= child.start < end:
@@ -65,20 +59,21 @@ def splice(document: XmlDocument, change: Splice, limits: Limits) -> XmlDocument
     if (
         # it was checked by other limits, or not at all
         document.limits is not limits
-        # some of them may be gone, or counted twice
+        # fewer than were counted may be left
+        or elements > limits.elements
         or names > limits.size
+        or (new is not None and change.level + _height(new) > limits.depth)
         or (not change.text and b"]]>" in old[max(0, start - 2) : start] + old[end : end + 2])
     ):
-        return parse_document(octets, limits)
-    check_elements(elements, limits)
-    if change.new is not None:
-        check_levels(change.level + _height(change.new), limits)
-        shift = change.at - change.new.start
+        return parse_document(octets, limits, document.levels)
+    if new is not None:
+        shift = change.at - new.start
         for element in added:
             element.start += shift
             element.end_tag += shift
             element.octets = octets
-    return XmlDocument(octets, _copied(document.node, change, octets), limits, elements, names)
+    node = _copied(document.node, change, octets)
+    return XmlDocument(octets, node, limits, elements, names, document.levels)
 
 
 def _copied(node: Element, change: Splice, octets: bytes) -> Element:

@@ -102,6 +102,11 @@ class Admitted:
         """Whether it is about an attribute."""
         return bool(self.selectors) and self.selectors[0].attribute is not None
 
+    @property
+    def levels(self) -> int:
+        """Levels of elements that it is about."""
+        return max((len(selector.steps) for selector in self.selectors), default=0)
+
     def selector(self, tree: XmlDocument) -> NodeSelector:
         """The meaning of the node selector that fits a document (XDM-02)."""
         first, *others = self.selectors
@@ -158,12 +163,12 @@ class DocumentWriter:
             if document is None:
                 raise XcapError(404, "No such document")
             if request.selectors:
-                tree = self._parsed.get(document)
+                tree = self._parsed.get(document, request.levels)
                 require_node(tree, request.selector(tree))
         elif request.selectors:
             if document is None:
                 raise Conflict("no-parent", "Document does not exist")
-            tree = self._parsed.get(document)
+            tree = self._parsed.get(document, request.levels)
             require_parent(tree, request.selector(tree))
         etag, modified = None, None
         if document is not None:
@@ -228,7 +233,7 @@ class DocumentWriter:
             return changed(None)
         old = None
         if document is not None and request.selectors:
-            old = self._parsed.get(document)
+            old = self._parsed.get(document, request.levels)
         work = partial(self._make, request, old, document is None, body)
         size = len(body) + (len(document.octets) if old is not None and document else 0)
         if self._aside is None or size < ASIDE:

@@ -10,7 +10,7 @@ from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.xcap.xmldocuments import NAMES, documents, elements, hardened, literals
-from xcap.document import XmlDocument, parse_document
+from xcap.document import DEFAULT_LIMITS, XmlDocument, parse_document
 from xcap.edit import delete_node, get_node, put_node
 from xcap.element import Element
 from xcap.errors import Conflict, XcapError
@@ -86,6 +86,28 @@ class ElementProperties(SynchronousTestCase):
                 _, path = data.draw(places(document))
                 document = delete_node(document, select(path))
                 self.assertParsed(document)
+
+    @given(st.data(), documents(), elements())
+    def test_levels(self, data: st.DataObject, octets: bytes, text: str) -> None:
+        """A tree as deep as a selector has steps is enough for it."""
+        whole = parse_document(octets)
+        _, path = data.draw(places(whole))
+        steps = [*path[:-1], data.draw(targets(text.encode()))]
+        shallow = parse_document(octets, DEFAULT_LIMITS, len(steps))
+        self.assertEqual(shallow.elements, whole.elements)
+        outcomes: list[list[object]] = []
+        for document in (whole, shallow):
+            outcomes.append([])
+            for work in (
+                lambda given: get_node(given, select(steps)),
+                lambda given: put_node(given, select(steps), text.encode()).document.octets,
+                lambda given: delete_node(given, select(steps)).octets,
+            ):
+                try:
+                    outcomes[-1].append(work(document))
+                except XcapError as refusal:
+                    outcomes[-1].append((refusal.status, refusal.text))
+        self.assertEqual(*outcomes)
 
     @given(st.data(), documents(), elements())
     def test_put(self, data: st.DataObject, octets: bytes, text: str) -> None:

@@ -25,9 +25,9 @@ class SpliceTests(SynchronousTestCase):
         """Count what is parsed."""
         self.parsed: list[bytes] = []
 
-        def parse(octets: bytes, limits: Limits) -> XmlDocument:
+        def parse(octets: bytes, limits: Limits, levels: int) -> XmlDocument:
             self.parsed.append(octets)
-            return parse_document(octets, limits)
+            return parse_document(octets, limits, levels)
 
         self.patch(splice, "parse_document", parse)
 
@@ -39,11 +39,10 @@ class SpliceTests(SynchronousTestCase):
         ).document
 
     def assertBeyond(self, phrase: str, *arguments: Any, **limits: int) -> None:
-        """Expect that a PUT exceeds a limit, and that this is seen without parsing."""
+        """Expect that a PUT exceeds a limit."""
         conflict = self.assertRaises(Conflict, self.put, *arguments, **limits)
         self.assertEqual(conflict.kind, "constraint-failure")
         self.assertEqual(conflict.phrase, f"Limit exceeded: {phrase} allowed")
-        self.assertEqual(self.parsed, [])
 
     def test_nothing_is_parsed(self) -> None:
         """One change after the other costs no parse."""
@@ -60,6 +59,7 @@ class SpliceTests(SynchronousTestCase):
         octets = b"<a><b><c/><d/></b></a>"
         self.put(octets, "a/e", b"<e/>", elements=5)
         self.put(octets, "a/b", b"<b><c/><d/><e/></b>", elements=5)
+        self.assertEqual(self.parsed, [])
         self.assertBeyond("elements, 5", octets, "a/e", b"<e><f/></e>", elements=5)
         self.assertBeyond("elements, 4", octets, "a/b", b"<b><c/><d/><e/></b>", elements=4)
 
@@ -68,12 +68,23 @@ class SpliceTests(SynchronousTestCase):
         octets = b"<a><b></b></a>"
         self.put(octets, "a/b/c", b"<c><d/><d/></c>", depth=4)
         self.put(octets, "a", b"<a><b><c><d/></c></b></a>", depth=4)
+        self.assertEqual(self.parsed, [])
         for text, body in (
             ("a/b/c", b"<c><d/><d><e/></d></c>"),
             ("a/b", b"<b><c><d><e/></d></c></b>"),
             ("a", b"<a><b><c><d><e/></d></c></b></a>"),
         ):
             self.assertBeyond("levels of elements, 4", octets, text, body, depth=4)
+
+    def test_elements_below(self) -> None:
+        """Elements that a tree does not have are counted like others (XCAP-162)."""
+        limits = Limits(elements=4)
+        document = parse_document(b"<a><b><c/></b></a>", limits, 2)
+        for n in range(5):
+            body = b"<b><c/><d%d/></b>" % n
+            document = put_node(document, selector("a/b"), body, limits=limits).document
+        document = parse_document(b"<a><b><c/><d/></b></a>", limits, 2)
+        self.assertRaises(Conflict, put_node, document, selector("a/e"), b"<e/>", limits=limits)
 
     def test_size(self) -> None:
         """Octets are counted (XCAP-162)."""
