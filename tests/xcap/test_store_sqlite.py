@@ -305,6 +305,7 @@ class RaceTests(SqliteCase):
         """Wait for what the reading thread has been asked before."""
         done: list[object] = []
         assert store._reading is not None
+        store._look()  # what was asked in this turn
         store._reading.submit(lambda _: 1, None, done.append, self.fail)
         self.reactor.until(lambda: done)
 
@@ -313,7 +314,7 @@ class RaceTests(SqliteCase):
         store = self.started()
         document = self.put(key(), b"<old/>")
         self.restart()
-        gate = self.gate(lambda function: function.__qualname__.endswith("_ask.<locals>.read"))
+        gate = self.gate(lambda function: function.__qualname__.endswith("_look.<locals>.read"))
         fetched = Outcome(self.reactor, store.fetch(key()))
         self.reactor.until(lambda: gate)
         new = self.wait(store.commit(Draft(key(), document.etag, b"<new/>")))
@@ -327,7 +328,7 @@ class RaceTests(SqliteCase):
         store = self.started()
         document = self.put(key(), b"<old/>")
         self.restart()
-        gate = self.gate(lambda function: function.__qualname__.endswith("_ask.<locals>.read"))
+        gate = self.gate(lambda function: function.__qualname__.endswith("_look.<locals>.read"))
         first = Outcome(self.reactor, store.fetch(key()))
         self.reactor.until(lambda: gate)
         self.wait(store.commit(Draft(key(), document.etag, None)))
@@ -349,7 +350,7 @@ class RaceTests(SqliteCase):
         store = self.started()
         self.put(key())
         self.restart()
-        gate = self.gate(lambda function: function.__qualname__.endswith("_ask.<locals>.read"))
+        gate = self.gate(lambda function: function.__qualname__.endswith("_look.<locals>.read"))
         fetched = Outcome(self.reactor, store.fetch(key()))
         self.reactor.until(lambda: gate)
         self.wait(store.stop())
@@ -503,6 +504,53 @@ class OutageTests(SqliteCase):
         self.reactor.advance(1)
         self.reactor.until(lambda: not store.failed)
         self.put(key())
+
+    def test_one_look(self) -> None:
+        """What is asked in one turn is answered by one look at the file."""
+        store = self.started()
+        self.put(key())
+        looks: list[int] = []
+        reader = store._reader
+        assert reader is not None
+        look = reader.look
+
+        class Spy:
+            """Counts the questions of each look."""
+
+            close = staticmethod(reader.close)
+
+            @staticmethod
+            def look(questions: list[Any]) -> Any:
+                """Answer."""
+                looks.append(len(questions))
+                return look(questions)
+
+        store._reader = Spy()  # type: ignore[assignment]
+        found = self.outcomes(
+            store.fetch(key("ann")), store.changes(0), store.claims_tag(SPACE, ROOT)
+        )
+        self.assertEqual((found[0], len(found[1]), found[2]), (None, 1, ""))
+        self.assertEqual(looks, [3])
+        self.outcomes(store.changes(0))
+        self.assertEqual(looks, [3, 1])
+
+    def test_fault_beside_others(self) -> None:
+        """A question that cannot be asked does not keep others from being answered."""
+        store = self.started()
+        self.put(key())
+        error, changes = self.outcomes(store.changes(0, 2**70), store.changes(0))
+        self.assertIsInstance(error, StoreUnavailable)
+        self.assertEqual(len(changes), 1)
+        self.assertEqual(len(self.flushLoggedErrors(OverflowError)), 1)
+
+    def test_asked_in_the_turn_of_a_stop(self) -> None:
+        """What was asked just before the store stops is answered."""
+        store = self.started()
+        self.put(key())
+        asked = store.changes(0)
+        stopped = store.stop()
+        changes, _ = self.outcomes(asked, stopped)
+        self.assertEqual(len(changes), 1)
 
     def test_fault_in_a_question(self) -> None:
         """A question that cannot be asked is logged and answered as unavailable."""
@@ -673,7 +721,7 @@ class SearchTests(SynchronousTestCase):
             lambda reading: reading.listing(ROOT, None, None, ""),
             lambda reading: reading.home(joe),
         ):
-            reader.look(question)
+            reader.look([question])
             self.assertGreaterEqual(len(self.asked), 4)
             self.assert_searched()
 
@@ -688,13 +736,13 @@ class SearchTests(SynchronousTestCase):
         ]
         writer.commit(Work(drafts, [None] * len(drafts), 1.0))
         reader = Reader(self.spy)
-        _, entries = reader.look(
-            lambda reading: reading.listing(ROOT, None, "sip:user7@example.com", "")
+        _, (entries,) = reader.look(
+            [lambda reading: reading.listing(ROOT, None, "sip:user7@example.com", "")]
         )
         self.assertEqual([entry.key.auid for entry in entries], ["a", "b", "c"])
         self.assertEqual(len(self.asked), 3 + 4 + 3)
         self.asked.clear()
-        _, entries = reader.look(lambda reading: reading.home("sip:user7@example.com"))
+        _, (entries,) = reader.look([lambda reading: reading.home("sip:user7@example.com")])
         self.assertEqual(len(entries), 6)
         self.assertEqual(len(self.asked), 3 + 3 + 2 * (4 + 3))
 

@@ -21,13 +21,13 @@ from xcap.store.evaluate import Work, tags
 from xcap.store.file import FileThread
 from xcap.store.medium import Kind, connect_reader
 from xcap.store.reading import Reading
-from xcap.store.statements import Reader, Writer
+from xcap.store.statements import Fault, Reader, Writer
 from xcap.store.writer import WriterThread
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 _Result = TypeVar("_Result")
 
@@ -76,37 +76,63 @@ class SqliteDocumentStore(DocumentStore):
         self._reading: WriterThread | None = None
         self._reader: Reader | None = None
         self._unreadable = False
+        # what was asked in this turn, and when it is handed over
+        self._questions: list[tuple[Callable[[Reading], Any], Deferred[Any]]] = []
+        self._asking: IDelayedCall | None = None
         # answers that belong to a position which has not been settled here
         self._held: list[tuple[int, Callable[[], None]]] = []
 
     # Reading.
 
     def _ask(self, question: Callable[[Reading], _Result]) -> Deferred[_Result]:
-        thread, reader = self._reading, self._reader
-        if thread is None or reader is None or not self._opened:
+        if self._reader is None or not self._opened:
             return fail(StoreUnavailable("the document store is not open"))
         answer: Deferred[_Result] = Deferred()
+        self._questions.append((question, answer))
+        if self._asking is None:
+            # all of a turn are one look: handing over costs as much as finding a document
+            self._asking = self._reactor.callLater(0, self._look)
+        return answer
 
-        def read(outcome: tuple[int, _Result]) -> None:
-            self._unreadable = False
+    def _look(self) -> None:
+        """Hand over what was asked in this turn."""
+        thread, reader, self._asking = self._reading, self._reader, None
+        asked, self._questions = self._questions, []
+        if thread is None or reader is None or not asked:
+            return
+
+        def read(outcome: tuple[int, list[Any]]) -> None:
             position, found = outcome
+            answers = [(answer, each) for (_, answer), each in zip(asked, found, strict=True)]
             if position > self.position and self._flying is not None:
-                self._held.append((position, lambda: answer.callback(found)))
+                self._held.append((position, lambda: self._give(answers)))
             else:
-                answer.callback(found)
+                self._give(answers)
 
         def failed(error: BaseException) -> None:
-            if not isinstance(error, sqlite3.Error):
-                self._log.failure("a question to the document store has failed", Failure(error))
-            elif not self._unreadable:
-                self._unreadable = True
-                self._log.critical(
-                    "{cause}", cause=str(self._file.explain(error)), problem="store-unreadable"
-                )
-            answer.errback(StoreUnavailable("the document store cannot be read"))
+            self._give([(answer, Fault(error)) for _, answer in asked])
 
-        thread.submit(reader.look, question, read, failed)
-        return answer
+        thread.submit(reader.look, [question for question, _ in asked], read, failed)
+
+    def _give(self, answers: list[tuple[Deferred[Any], Any]]) -> None:
+        """Answer those who have asked."""
+        for answer, found in answers:
+            if isinstance(found, Fault):
+                self._tell(found.error)
+                answer.errback(StoreUnavailable("the document store cannot be read"))
+            else:
+                self._unreadable = False
+                answer.callback(found)
+
+    def _tell(self, error: BaseException) -> None:
+        """Tell the operator why a question was not answered."""
+        if not isinstance(error, sqlite3.Error):
+            self._log.failure("a question to the document store has failed", Failure(error))
+        elif not self._unreadable:
+            self._unreadable = True
+            self._log.critical(
+                "{cause}", cause=str(self._file.explain(error)), problem="store-unreadable"
+            )
 
     def _settled(self) -> None:
         self._release(self.position)
@@ -162,6 +188,9 @@ class SqliteDocumentStore(DocumentStore):
         self._file.probe(self._works, self._still_refuses)
 
     def _close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._look()
         thread, reader = self._reading, self._reader
         if thread is not None and reader is not None:
             # before the writer: only the last connection folds the log

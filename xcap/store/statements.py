@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from xcap.records import Change, Claim, Document, DocumentKey, Entry
 from xcap.store.evaluate import Effects, Ground, Work, evaluate
@@ -13,8 +15,6 @@ from xcap.store.rows import Rows, Step
 
 if TYPE_CHECKING:
     import sqlite3
-
-_Result = TypeVar("_Result")
 
 _LISTED = (
     "SELECT root, auid, xui, path, etag, modified, length(octets) FROM document WHERE root = ?"
@@ -228,6 +228,13 @@ class Writer:
             yield "DELETE FROM change WHERE position <= ?", [effects.position - self._history]
 
 
+@attrs.frozen(slots=True)
+class Fault:
+    """What has kept a question from being answered."""
+
+    error: BaseException
+
+
 class Reader(Reading):
     """Answers questions; belongs to one connection and its thread."""
 
@@ -240,8 +247,10 @@ class Reader(Reading):
         """End the connection."""
         self._database.close()
 
-    def look(self, question: Callable[[Reading], _Result]) -> tuple[int, _Result]:
-        """Answer a question, consistently; the position that the answer belongs to, and it.
+    def look(self, questions: Iterable[Callable[[Reading], Any]]) -> tuple[int, list[Any]]:
+        """Answer questions, consistently; the position that the answers belong to, and they.
+
+        An answer is a :exc:`Fault` when that question cannot be answered.
 
         :raises sqlite3.Error: the file cannot be read.
         """
@@ -250,10 +259,16 @@ class Reader(Reading):
         try:
             # the first look: what follows sees the file as of now
             (position,) = execute("SELECT max(position) FROM change").fetchone()
-            return position or 0, question(self)
+            return position or 0, [self._answer(question) for question in questions]
         finally:
             if self._database.in_transaction:
                 execute("COMMIT")
+
+    def _answer(self, question: Callable[[Reading], Any]) -> Any:
+        try:
+            return question(self)
+        except Exception as error:  # for the others, and who has asked
+            return Fault(error)
 
     def fetch(self, key: DocumentKey) -> Document | None:
         """A document: a search by its key."""
