@@ -143,7 +143,8 @@ class View:
 
     :ivar full: the next report tells everything; until one that did was acknowledged.
     :ivar complete: everything that the subscriber was told is known; false after a restart,
-        when that is known only of documents that have changed since.
+        when that is known only of documents that have changed since, and what could be read
+        before is taken to be what can be read now.
     """
 
     def __init__(
