@@ -268,7 +268,7 @@ class WalkTests(SynchronousTestCase):
         self.make_accounts(alice, bob)
         text = section(README, "Keep lists and rules")
         blocks = commands(text)
-        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 3, 4])
+        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 4, 3])
         second, third = self.pair("UDP")
         second.type(blocks[0][0])
         second.prompt()
@@ -287,15 +287,11 @@ class WalkTests(SynchronousTestCase):
         third.type("export EDITOR=true")
         third.prompt()
         self.password(third, blocks[2][2], "not changed")
-        watchers, authorize, explain = blocks[3]
-        self.password(third, watchers, "nobody is watching")
-        self.password(third, authorize, "allow")
-        self.password(third, explain, "allow")
-        third.type(blocks[4][0].replace("8443", str(self.https)))
+        third.type(blocks[3][0].replace("8443", str(self.https)))
         third.prompt()
         (printed,) = (block for kind, block in _FENCED.findall(text) if not kind)
         for line, expected in zip(
-            blocks[4][1:], (None, re.escape(printed.strip()), None), strict=True
+            blocks[3][1:], (None, re.escape(printed.strip()), None), strict=True
         ):
             third.type(line)
             third.expect("Enter host password for user 'alice':")
@@ -309,6 +305,10 @@ class WalkTests(SynchronousTestCase):
             ".venv/bin/presencectl xcap get --ca $CA org.openmobilealliance.pres-rules/pres-rules",
             "<pr:sub-handling>polite-block</pr:sub-handling>",
         )
+        watchers, authorize, explain = blocks[4]
+        self.password(third, watchers, "nobody is watching")
+        self.password(third, authorize, "allow")
+        self.password(third, explain, "allow")
         second.interrupt()
         second.prompt()
         self.assertEqual(second.status(), 0)
