@@ -14,7 +14,11 @@ from pysip.errors import ParseError
 from pysip.uri import SipUri, canonical_aor, parse_uri
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from presence.client import ClientSettings
+
+    ArgumentGroup: TypeAlias = argparse._ArgumentGroup  # has no public name
 
 
 class Parsers:
@@ -44,6 +48,22 @@ class Parsers:
 def add_client_options(parser: argparse.ArgumentParser) -> None:
     """The options of commands that talk to the server."""
     group = parser.add_argument_group("server and user")
+    add_user_options(group)
+    group.add_argument(
+        "--server",
+        metavar="HOST[:PORT]",
+        default=os.environ.get("PRESENCE_SERVER"),
+        help="the server; without it, the one of your domain [$PRESENCE_SERVER]",
+    )
+    group.add_argument(
+        "--transport", choices=("udp", "tcp", "tls"), help="how to reach it (default: udp)"
+    )
+    add_trust_options(group, "TLS: ")
+    group.add_argument("--debug", action="store_true", help="log to standard error")
+
+
+def add_user_options(group: ArgumentGroup) -> None:
+    """Who the user is."""
     group.add_argument(
         "--user",
         metavar="URI",
@@ -57,25 +77,48 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
         help="your password is its first line; - reads standard input "
         "(default: ask at the terminal) [$PRESENCE_PASSWORD_FILE]",
     )
+
+
+def add_trust_options(group: ArgumentGroup, where: str = "") -> None:
+    """Which certificates to believe.
+
+    :param where: begins the help of each option.
+    """
     group.add_argument(
-        "--server",
-        metavar="HOST[:PORT]",
-        default=os.environ.get("PRESENCE_SERVER"),
-        help="the server; without it, the one of your domain [$PRESENCE_SERVER]",
+        "--ca",
+        metavar="FILE",
+        help=f"{where}believe the authorities (or the server) in this PEM file",
     )
     group.add_argument(
-        "--transport", choices=("udp", "tcp", "tls"), help="how to reach it (default: udp)"
+        "--fingerprint",
+        metavar="SHA256",
+        help=f"{where}believe the certificate with this fingerprint",
     )
     group.add_argument(
-        "--ca", metavar="FILE", help="TLS: believe the authorities (or the server) in this PEM file"
+        "--insecure",
+        action="store_true",
+        help=f"{where}believe any certificate; only to try out",
     )
-    group.add_argument(
-        "--fingerprint", metavar="SHA256", help="TLS: believe the certificate with this fingerprint"
+
+
+def add_expires_option(parser: argparse.ArgumentParser, article: str = "the") -> None:
+    """How long a subscription is to last; see :func:`check_expires`."""
+    parser.add_argument(
+        "--expires",
+        metavar="N",
+        type=int,
+        default=3600,
+        help=f"lifetime of {article} subscription in seconds (default 3600); it is refreshed",
     )
-    group.add_argument(
-        "--insecure", action="store_true", help="TLS: believe any certificate; only to try out"
-    )
-    group.add_argument("--debug", action="store_true", help="log to standard error")
+
+
+def check_expires(options: argparse.Namespace) -> None:
+    """Whether ``--expires`` can be sent.
+
+    :raises CommandError: it cannot.
+    """
+    if not 0 < options.expires < 2**32:
+        raise CommandError("--expires: a positive number of seconds is needed", USAGE)
 
 
 def client_settings(options: argparse.Namespace) -> ClientSettings:
@@ -100,7 +143,7 @@ def client_settings(options: argparse.Namespace) -> ClientSettings:
         server=_server(options.server),
         transport=transport,
         ca=options.ca or "",
-        fingerprint=_fingerprint(options.fingerprint or ""),
+        fingerprint=fingerprint(options.fingerprint),
         insecure=options.insecure,
     )
 
@@ -167,8 +210,12 @@ def _server(text: str | None) -> tuple[str, int | None] | None:
     return host, port
 
 
-def _fingerprint(text: str) -> str:
-    bare = text.replace(":", "")
+def fingerprint(text: str | None) -> str:
+    """What ``--fingerprint`` says, "" for nothing.
+
+    :raises CommandError: it is no fingerprint.
+    """
+    bare = (text or "").replace(":", "")
     if bare and (len(bare) != 64 or set(bare.lower()) - set("0123456789abcdef")):
         raise CommandError("--fingerprint: 32 octets in hexadecimal are needed (SHA-256)", USAGE)
-    return text
+    return text or ""

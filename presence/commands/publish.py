@@ -13,7 +13,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from presence.commands.failures import OK, USAGE, CommandError, refusal
-from presence.commands.options import Parsers, add_client_options, client_settings, presentity
+from presence.commands.options import (
+    Parsers,
+    add_client_options,
+    check_expires,
+    client_settings,
+    presentity,
+)
 from presence.commands.session import GRACE, Output, run
 from presence.pidf.parse import DocumentError
 from presence.source import PresenceSource, SourceTerms, Status
@@ -196,8 +202,7 @@ def _run(options: argparse.Namespace) -> int:
     own = settings.aor
     if options.file and (options.status or options.note or options.contact):
         raise CommandError("--file says all; leave --status, --note and --contact out", USAGE)
-    if not 0 < options.expires < 2**32:
-        raise CommandError("--expires: a positive number of seconds is needed", USAGE)
+    check_expires(options)
     what = Publishing(
         presentity=presentity(options.uri, "", settings.user.host) if options.uri else own,
         status=Status(

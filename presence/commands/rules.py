@@ -7,16 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from presence.commands.failures import OK, REFUSED, CommandError
 from presence.commands.options import Parsers, presentity
-from presence.commands.session import Output, run_session
+from presence.commands.session import Output
 from presence.commands.xcapsession import (
-    DocumentSession,
     add_root_options,
     document_settings,
     document_uri,
+    run_documents,
     sip_settings,
 )
 from presence.rules.authorize import NotDecisiveError, authorize
@@ -27,6 +27,7 @@ from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
     from presence.commands.xcapsession import DocumentSettings
+    from presence.rules.model import Handling
     from xcap.client import XcapClient
 
 RULES = "org.openmobilealliance.pres-rules/pres-rules"
@@ -84,11 +85,7 @@ def _session(
     watcher = canonical_aor(presentity(options.watcher, "", sip.user.host))
     output = Output(sys.stdout)
     work = make_work(settings, watcher, output)
-
-    def make(reactor: Any) -> DocumentSession:
-        return DocumentSession(reactor, settings, what, work, Output(sys.stderr))
-
-    return run_session(make, output, debug=options.debug)
+    return run_documents(settings, what, work, output, debug=options.debug)
 
 
 def _authorize(options: argparse.Namespace) -> int:
@@ -100,12 +97,11 @@ def _authorize(options: argparse.Namespace) -> int:
 
 
 def authorizing(
-    settings: DocumentSettings, watcher: str, decision: Any, output: Output
+    settings: DocumentSettings, watcher: str, decision: Handling, output: Output
 ) -> Callable[[XcapClient], Awaitable[int]]:
     """Changes the rules; gives the exit status.
 
     :param watcher: canonical URI.
-    :param decision: a :data:`presence.rules.model.Handling`.
     """
     uri = document_uri(RULES, settings)
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
-from presence.commands.failures import OK, REFUSED, USAGE, CommandError, refusal
-from presence.commands.options import Parsers, add_client_options, client_settings, presentity
-from presence.commands.session import GRACE, Output, run
+from presence.commands.failures import OK, REFUSED
+from presence.commands.lasting import Ending, LastingCommand
+from presence.commands.options import (
+    Parsers,
+    add_client_options,
+    add_expires_option,
+    check_expires,
+    client_settings,
+    presentity,
+)
+from presence.commands.session import Output, run
 from presence.commands.views import JsonView, LineView, TableView, View
 from presence.interfaces import IWatchListener
 from presence.watcher import FetchError, PresenceWatch, Watcher, WatcherTerms
@@ -43,92 +51,58 @@ presencectl watch bob --fetch
         "--json", action="store_true", help="one JSON object per NOTIFY, one a line, for scripts"
     )
     parser.add_argument("--fetch", action="store_true", help="ask for the state once and exit")
-    parser.add_argument(
-        "--expires",
-        metavar="N",
-        type=int,
-        default=3600,
-        help="lifetime of a subscription in seconds (default 3600); it is refreshed",
-    )
+    add_expires_option(parser, "a")
     add_client_options(parser)
     parser.set_defaults(run=_run)
 
 
-class _Ends:
-    """What both ways of watching share: when it is over, and with which status."""
-
-    def __init__(self, uris: Sequence[str], view: View) -> None:
-        self._uris = uris
-        self._view = view
-        self._client: PresenceClient | None = None
-        self._over: Deferred[int] = Deferred()
-
-    def _watcher(self, client: PresenceClient, expires: int) -> Watcher:
-        self._client = client
-        return Watcher(
-            client.router,
-            WatcherTerms(
-                local_uri=client.local_uri,
-                contact=client.link.contact,
-                expires=expires,
-                limit=max(len(self._uris), 1),
-                route=client.route,
-                credentials=client.credentials,
-            ),
-        )
-
-    def _refusal(self, uri: str, response: Response | None) -> CommandError:
-        client = self._client
-        aor = client.settings.aor if client is not None else ""
-        password = client is not None and client.credentials is not None
-        return refusal(response, f"watching {uri}", aor, password)
-
-    def _end(self, status: int) -> None:
-        if not self._over.called:
-            self._over.callback(status)
+def _watcher(client: PresenceClient, uris: Sequence[str], expires: int) -> Watcher:
+    return Watcher(
+        client.router,
+        WatcherTerms(
+            local_uri=client.local_uri,
+            contact=client.link.contact,
+            expires=expires,
+            limit=max(len(uris), 1),
+            route=client.route,
+            credentials=client.credentials,
+        ),
+    )
 
 
 @implementer(IWatchListener)
-class WatchCommand(_Ends):
+class WatchCommand(LastingCommand):
     """Watches until it is interrupted, or nobody is left to watch."""
 
     def __init__(self, uris: Sequence[str], view: View, expires: int = 3600) -> None:
-        super().__init__(uris, view)
+        super().__init__()
+        self._uris = uris
+        self._view = view
         self._expires = expires
         self._all: Watcher | None = None
         self._watches: list[PresenceWatch] = []
         self._status = OK
-        self._ending = False
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Watch; fires with the exit status when it is over."""
-        self._all = watcher = self._watcher(client, self._expires)
-        link = client.link
-        link.moved = self._moved
-        link.lost = self._lost
-        link.keep()
+        self._client = client
+        self._all = watcher = _watcher(client, self._uris, self._expires)
+        self._keep(client)
         for uri in self._uris:
             self._watches.append(watcher.watch(uri, self))
         self._end_if_nobody_is_left()
         return self._over
 
-    def interrupt(self) -> None:
-        """Unsubscribe and end."""
-        self._ending = True
-        client = self._client
-        if client is None or self._over.called:
-            return
-        stopping = DeferredList([watch.stop() for watch in self._watches if not watch.ended])
-        stopping.addTimeout(GRACE, client.ua.clock)
-        stopping.addBoth(lambda _: self._end(OK))
-
-    def _moved(self) -> None:
-        self._view.remark("connected again")
+    def _refresh(self) -> None:
         if self._all is not None:
             self._all.refresh()
 
-    def _lost(self, cause: str, delay: float) -> None:
-        self._view.remark(f"connection lost: {cause}; trying again in {delay:.0f} s")
+    def _stop(self) -> Deferred[Any]:
+        return DeferredList([watch.stop() for watch in self._watches if not watch.ended])
+
+    def remark(self, text: str) -> None:
+        """Tell the user of something that will be made good."""
+        self._view.remark(text)
 
     def _end_if_nobody_is_left(self) -> None:
         if len(self._watches) == len(self._uris) and all(w.ended for w in self._watches):
@@ -145,7 +119,7 @@ class WatchCommand(_Ends):
         """Refused, or no answer."""
         if self._ending:
             return
-        error = self._refusal(watch.uri, response)
+        error = self._refusal(f"watching {watch.uri}", response)
         if retry_after is None:
             self._status = self._status or error.status
             self._view.remark(str(error))
@@ -167,12 +141,18 @@ class WatchCommand(_Ends):
             )
 
 
-class FetchCommand(_Ends):
+class FetchCommand(Ending):
     """Asks once for each presentity."""
+
+    def __init__(self, uris: Sequence[str], view: View) -> None:
+        super().__init__()
+        self._uris = uris
+        self._view = view
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Fetch; fires with the exit status when all answers are there."""
-        watcher = self._watcher(client, 0)
+        self._client = client
+        watcher = _watcher(client, self._uris, 0)
         statuses: list[Deferred[int]] = []
         for uri in self._uris:
             fetched = watcher.fetch(uri)
@@ -193,15 +173,15 @@ class FetchCommand(_Ends):
 
     def _failed(self, failure: object, uri: str) -> int:
         value = getattr(failure, "value", None)
-        error = self._refusal(uri, value.response if isinstance(value, FetchError) else None)
+        response = value.response if isinstance(value, FetchError) else None
+        error = self._refusal(f"watching {uri}", response)
         self._view.remark(str(error))
         return error.status
 
 
 def _run(options: argparse.Namespace) -> int:
     settings = client_settings(options)
-    if not 0 < options.expires < 2**32:
-        raise CommandError("--expires: a positive number of seconds is needed", USAGE)
+    check_expires(options)
     uris = list(dict.fromkeys(presentity(u, "", settings.user.host) for u in options.uris))
     output, errors = Output(sys.stdout), Output(sys.stderr)
     view: View

@@ -7,14 +7,22 @@ import json
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from presence.commands.failures import OK, REFUSED, USAGE, CommandError, refusal
-from presence.commands.options import Parsers, add_client_options, client_settings, presentity
-from presence.commands.session import GRACE, Output, run
+from presence.commands.failures import OK
+from presence.commands.lasting import OneSubscription
+from presence.commands.options import (
+    Parsers,
+    add_client_options,
+    add_expires_option,
+    check_expires,
+    client_settings,
+    presentity,
+)
+from presence.commands.session import Output, run
 from presence.watcherinfo import MEDIA_TYPE, Watcher, WatcherTable, read
 from pysip.event.interfaces import ISubscriberDelegate
 from pysip.event.subscriber import Subscriber, SubscriptionTerms
@@ -42,13 +50,7 @@ presencectl watchers --of bob --user sip:operator@example.com
         "--json", action="store_true", help="one JSON object per watcher, one a line, for scripts"
     )
     parser.add_argument("--fetch", action="store_true", help="ask once and exit")
-    parser.add_argument(
-        "--expires",
-        metavar="N",
-        type=int,
-        default=3600,
-        help="lifetime of the subscription in seconds (default 3600); it is refreshed",
-    )
+    add_expires_option(parser)
     add_client_options(parser)
     parser.set_defaults(run=_run)
 
@@ -90,7 +92,7 @@ class WatchersView:
 
 
 @implementer(ISubscriberDelegate)
-class WatchersCommand:
+class WatchersCommand(OneSubscription):
     """Follows watcher information until it is interrupted, or ends.
 
     :param uri: presentity; "" for the user itself.
@@ -99,16 +101,13 @@ class WatchersCommand:
     def __init__(
         self, uri: str, view: WatchersView, errors: Output, *, expires: int = 3600
     ) -> None:
+        super().__init__("asking for watchers", errors)
         self._uri = uri
         self._view = view
-        self._errors = errors
         self._expires = expires
-        self._client: PresenceClient | None = None
         self._subscriber: Subscriber | None = None
         self._table = WatcherTable()
         self._shown: dict[str, tuple[str, str]] | None = None
-        self._over: Deferred[int] = Deferred()
-        self._ending = False
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Follow; fires with the exit status when it is over."""
@@ -125,37 +124,16 @@ class WatchersCommand:
         )
         self._subscriber = Subscriber(client.router, terms, self)
         if self._expires:
-            link = client.link
-            link.moved = self._moved
-            link.lost = self._lost
-            link.keep()
+            self._keep(client)
         self._subscriber.subscribe()
         return self._over
 
-    def interrupt(self) -> None:
-        """Unsubscribe and end."""
-        client, subscriber = self._client, self._subscriber
-        if client is None or subscriber is None or self._over.called:
-            return
-        self._ending = True
-        stopping = subscriber.unsubscribe()
-        stopping.addTimeout(GRACE, client.ua.clock)
-        stopping.addBoth(lambda _: self._end(OK))
-
-    def _end(self, status: int) -> None:
-        if not self._over.called:
-            self._over.callback(status)
-
-    def _moved(self) -> None:
-        self._remark("connected again")
+    def _refresh(self) -> None:
         if self._subscriber is not None:
             self._subscriber.refresh()
 
-    def _lost(self, cause: str, delay: float) -> None:
-        self._remark(f"connection lost: {cause}; trying again in {delay:.0f} s")
-
-    def _remark(self, text: str) -> None:
-        self._errors.line(f"presencectl: {text}")
+    def _stop(self) -> Deferred[Any]:
+        return succeed(None) if self._subscriber is None else self._subscriber.unsubscribe()
 
     # -- the subscription tells -----------------------------------------------------------
 
@@ -166,55 +144,38 @@ class WatchersCommand:
         try:
             taken = self._table.take(read(body))
         except ValueError as error:
-            self._remark(f"watcher information cannot be read: {error}")
+            self.remark(f"watcher information cannot be read: {error}")
             return
         if not taken.processed:
             return
         known = {watcher.id: watcher for _, watcher in self._table.rows()}
         if self._shown is None and not known:
-            self._remark("nobody is watching")
+            self.remark("nobody is watching")
         shown = self._shown or {}
         for id, watcher in known.items():
             now = (watcher.status, watcher.event)
             if shown.get(id) != now:
                 self._view.show(watcher)
         self._shown = {id: (watcher.status, watcher.event) for id, watcher in known.items()}
-        if taken.refresh and self._expires and self._subscriber is not None:
-            self._subscriber.refresh()
+        if taken.refresh and self._expires:
+            self._refresh()
 
     def subscription_failed(self, response: Response | None, retry_after: float | None) -> None:
         """The subscription was refused or not answered."""
-        client = self._client
-        if self._ending or client is None:
-            return
-        password = client.credentials is not None
-        error = refusal(response, "asking for watchers", client.settings.aor, password)
-        if retry_after is None:
-            self._remark(str(error))
-            self._end(error.status)
-        else:
-            self._remark(f"{error}; trying again in {retry_after:.0f} s")
+        self._failed(response, retry_after)
 
     def subscription_ended(self, reason: str, retry_after: float | None) -> None:
         """The subscription has ended; after a fetch it always does."""
-        if self._ending:
-            return
         if not self._expires:
             self._end(OK)
             return
         self._table, self._shown = WatcherTable(), {}
-        said = f"the subscription has ended ({reason or 'no reason given'})"
-        if retry_after is None:
-            self._remark(said)
-            self._end(REFUSED)
-        elif retry_after > 0:
-            self._remark(f"{said}; trying again in {retry_after:.0f} s")
+        self._ended(reason, retry_after)
 
 
 def _run(options: argparse.Namespace) -> int:
     settings = client_settings(options)
-    if not 0 < options.expires < 2**32:
-        raise CommandError("--expires: a positive number of seconds is needed", USAGE)
+    check_expires(options)
     uri = presentity(options.of, "--of", settings.user.host) if options.of else ""
     output = Output(sys.stdout)
     command = WatchersCommand(

@@ -7,18 +7,18 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from presence.commands import xcapedit, xcapfollow
 from presence.commands.failures import OK, REFUSED, USAGE, CommandError
 from presence.commands.options import Parsers
-from presence.commands.session import Output, run_session
+from presence.commands.session import Output
 from presence.commands.xcapsession import (
     DOCUMENT_HELP,
-    DocumentSession,
     add_root_options,
     document_settings,
     document_uri,
+    run_documents,
     sip_settings,
 )
 from xcap.client import Refused
@@ -111,11 +111,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = document_settings(options, sip_settings(options))
     output = Output(sys.stdout)
     what, work = options.action(options, settings, output)
-
-    def make(reactor: Any) -> DocumentSession:
-        return DocumentSession(reactor, settings, what, work, Output(sys.stderr))
-
-    return run_session(make, output, debug=options.debug)
+    return run_documents(settings, what, work, output, debug=options.debug)
 
 
 def _get(

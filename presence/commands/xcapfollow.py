@@ -7,13 +7,19 @@ import json
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
-from presence.commands.failures import OK, REFUSED, USAGE, CommandError, refusal
-from presence.commands.options import Parsers, add_client_options
-from presence.commands.session import GRACE, Output, run
+from presence.commands.failures import USAGE, CommandError
+from presence.commands.lasting import OneSubscription
+from presence.commands.options import (
+    Parsers,
+    add_client_options,
+    add_expires_option,
+    check_expires,
+)
+from presence.commands.session import Output, run
 from presence.commands.xcapsession import (
     add_root_option,
     collection_uri,
@@ -62,13 +68,7 @@ presencectl xcap follow 'resource-lists/index/~~/resource-lists/list[1]/@name'
     parser.add_argument(
         "--no-patching", action="store_true", help="fetch what has changed instead of patching"
     )
-    parser.add_argument(
-        "--expires",
-        metavar="N",
-        type=int,
-        default=3600,
-        help="lifetime of the subscription in seconds (default 3600); it is refreshed",
-    )
+    add_expires_option(parser)
     add_client_options(parser)
     add_root_option(parser.add_argument_group("documents"))
     parser.set_defaults(run=_run)
@@ -133,7 +133,7 @@ class FollowView:
         self._output.line(json.dumps({"time": round(self._wall(), 3), **told}))
 
 
-class FollowCommand:
+class FollowCommand(OneSubscription):
     """Follows documents until it is interrupted, or cannot any more.
 
     :param uris: relative to the root.
@@ -150,17 +150,14 @@ class FollowCommand:
         expires: int = 3600,
         mode: str = "xcap-patching",
     ) -> None:
+        super().__init__("following documents", errors)
         self._uris = tuple(uris)
         self._view = view
-        self._errors = errors
         self._make_client = make_client
         self._expires = expires
         self._mode = mode
-        self._client: PresenceClient | None = None
         self._documents: XcapClient | None = None
         self._follower: DocumentFollower | None = None
-        self._over: Deferred[int] = Deferred()
-        self._ending = False
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Follow; fires with the exit status when it is over."""
@@ -181,35 +178,21 @@ class FollowCommand:
             credentials=client.credentials,
         )
         self._follower = follower = DocumentFollower(client.router, documents, terms, self)
-        link = client.link
-        link.moved = self._moved
-        link.lost = self._lost
-        link.keep()
+        self._keep(client)
         follower.start()
         return self._over
 
-    def interrupt(self) -> None:
-        """Unsubscribe and end."""
-        client, follower = self._client, self._follower
-        if client is None or follower is None or self._over.called:
-            return
-        self._ending = True
-        stopping = follower.stop()
-        stopping.addTimeout(GRACE, client.ua.clock)
-        stopping.addBoth(lambda _: self._end(OK))
+    def _refresh(self) -> None:
+        if self._follower is not None:
+            self._follower.refresh()
+
+    def _stop(self) -> Deferred[Any]:
+        return succeed(None) if self._follower is None else self._follower.stop()
 
     def _end(self, status: int) -> None:
         if not self._over.called and self._documents is not None:
             closing = Deferred.fromCoroutine(self._documents.agent.stop())
             closing.addBoth(lambda _: self._over.callback(status))
-
-    def _moved(self) -> None:
-        self.remark("connected again")
-        if self._follower is not None:
-            self._follower.refresh()
-
-    def _lost(self, cause: str, delay: float) -> None:
-        self.remark(f"connection lost: {cause}; trying again in {delay:.0f} s")
 
     # -- the follower tells ---------------------------------------------------------------
 
@@ -223,40 +206,19 @@ class FollowCommand:
         if not self._ending:
             self._view.component(state)
 
-    def remark(self, text: str) -> None:
-        """Something that will be made good."""
-        self._errors.line(f"presencectl: {text}")
-
     def failed(self, response: Response | None, retry_after: float | None) -> None:
         """The subscription was refused or not answered."""
-        client = self._client
-        if self._ending or client is None:
-            return
-        password = client.credentials is not None
-        error = refusal(response, "following documents", client.settings.aor, password)
-        if retry_after is None:
-            self.remark(str(error))
-            self._end(error.status)
-        else:
-            self.remark(f"{error}; trying again in {retry_after:.0f} s")
+        self._failed(response, retry_after)
 
     def ended(self, reason: str, retry_after: float | None) -> None:
         """The subscription has ended."""
-        if self._ending:
-            return
-        said = f"the subscription has ended ({reason or 'no reason given'})"
-        if retry_after is None:
-            self.remark(said)
-            self._end(REFUSED)
-        elif retry_after > 0:
-            self.remark(f"{said}; trying again in {retry_after:.0f} s")
+        self._ended(reason, retry_after)
 
 
 def _run(options: argparse.Namespace) -> int:
     settings = sip_settings(options)
     documents: DocumentSettings = document_settings(options, settings)
-    if not 0 < options.expires < 2**32:
-        raise CommandError("--expires: a positive number of seconds is needed", USAGE)
+    check_expires(options)
     uris = list(dict.fromkeys(collection_uri(text, documents) for text in options.uris))
     output = Output(sys.stdout)
     command = FollowCommand(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -18,8 +19,13 @@ from presence.commands.failures import (
     USAGE,
     CommandError,
 )
-from presence.commands.options import client_settings
-from presence.commands.session import Output
+from presence.commands.options import (
+    add_trust_options,
+    add_user_options,
+    client_settings,
+    fingerprint,
+)
+from presence.commands.session import Output, run_session
 from pysip.transport.credentials import CredentialsError, load_trust_roots
 from pysip.uri import canonical_aor
 from xcap.agent import AgentSettings, HttpAgent, NoAnswer, split_uri
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from presence.client import ClientSettings
+    from presence.commands.options import ArgumentGroup
     from xcap.records import HttpResponse
 
 DOCUMENT_HELP = (
@@ -93,34 +100,14 @@ class DocumentSettings:
 def add_root_options(parser: argparse.ArgumentParser) -> None:
     """The options of commands that read and write documents only."""
     group = parser.add_argument_group("server and user")
-    group.add_argument(
-        "--user",
-        metavar="URI",
-        default=os.environ.get("PRESENCE_USER"),
-        help="who you are, such as sip:alice@example.com [$PRESENCE_USER]",
-    )
-    group.add_argument(
-        "--password-file",
-        metavar="FILE",
-        default=os.environ.get("PRESENCE_PASSWORD_FILE"),
-        help="your password is its first line; - reads standard input "
-        "(default: ask at the terminal) [$PRESENCE_PASSWORD_FILE]",
-    )
+    add_user_options(group)
     add_root_option(group)
-    group.add_argument(
-        "--ca", metavar="FILE", help="believe the authorities (or the server) in this PEM file"
-    )
-    group.add_argument(
-        "--fingerprint", metavar="SHA256", help="believe the certificate with this fingerprint"
-    )
-    group.add_argument(
-        "--insecure", action="store_true", help="believe any certificate; only to try out"
-    )
+    add_trust_options(group)
     group.add_argument("--debug", action="store_true", help="log to standard error")
     parser.set_defaults(server=None, transport=None)
 
 
-def add_root_option(group: Any) -> None:
+def add_root_option(group: ArgumentGroup) -> None:
     """Where the documents are."""
     group.add_argument(
         "--root",
@@ -141,18 +128,6 @@ def sip_settings(options: argparse.Namespace) -> ClientSettings:
         plain.ca = plain.fingerprint = ""
         plain.insecure = False
     return client_settings(plain)
-
-
-def fingerprint_of(options: argparse.Namespace) -> str:
-    """The fingerprint option, checked.
-
-    :raises CommandError: it is none.
-    """
-    text = options.fingerprint or ""
-    bare = text.replace(":", "")
-    if bare and (len(bare) != 64 or set(bare.lower()) - set("0123456789abcdef")):
-        raise CommandError("--fingerprint: 32 octets in hexadecimal are needed (SHA-256)", USAGE)
-    return str(text)
 
 
 def document_settings(options: argparse.Namespace, sip: ClientSettings) -> DocumentSettings:
@@ -179,7 +154,7 @@ def document_settings(options: argparse.Namespace, sip: ClientSettings) -> Docum
         password=sip.password,
         root=root,
         ca=options.ca or "",
-        fingerprint=fingerprint_of(options),
+        fingerprint=fingerprint(options.fingerprint),
         insecure=options.insecure,
     )
 
@@ -342,3 +317,19 @@ class DocumentSession:
     def _fail(self, error: CommandError) -> int:
         self._errors.line(f"presencectl: {error}")
         return error.status
+
+
+def run_documents(
+    settings: DocumentSettings,
+    what: str,
+    work: Callable[[XcapClient], Awaitable[int]],
+    output: Output,
+    *,
+    debug: bool = False,
+) -> int:
+    """Run a :class:`DocumentSession` under the reactor; gives the exit status of the process."""
+
+    def make(reactor: Any) -> DocumentSession:
+        return DocumentSession(reactor, settings, what, work, Output(sys.stderr))
+
+    return run_session(make, output, debug=debug)
