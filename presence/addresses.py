@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from presence.tomlfile import Path, WrongValueError
 
@@ -111,3 +112,23 @@ def check_place(key: Path, text: str, numeric: bool) -> None:
             f"a {kind}, with or without port",
             f'write for example "{example}", "192.0.2.7:5060" or "[2001:db8::7]:5060"',
         )
+
+
+_SERVER = re.compile(
+    r"(sips?):(\[[0-9A-Fa-f:.]+\]|[^:;\[\]@]+)(:[0-9]{1,5})?(?:;transport=(\w+))?", re.I
+)
+
+
+def sip_protocol(text: str) -> str | None:
+    """The transport by which a server is reached: ``UDP``, ``TCP`` or ``TLS``.
+
+    :param text: its SIP URI, such as ``sip:192.0.2.7:5060;transport=tcp``.
+    :returns: None for anything else.
+    """
+    found = _SERVER.fullmatch(text)
+    if found is None or not is_host(found[2].strip("[]")) or found[3] == ":0":
+        return None
+    protocol = (found[4] or "udp").upper()
+    if protocol not in ("UDP", "TCP", "TLS"):
+        return None
+    return "TLS" if found[1].lower() == "sips" else protocol

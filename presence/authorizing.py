@@ -16,16 +16,14 @@ from presence.compose.newest import NewestComposition
 from presence.compose.oma import OmaComposition
 from presence.compose.priority import OTHERS, PERMANENT, PRESENTITY, PriorityComposition
 from presence.compose.union import UnionComposition
-from presence.following import StoreFeed
+from presence.copies import CopySettings
+from presence.documentcopy import OMA_RULES
 from presence.policy import OperatorWatcherPolicy
 from presence.ruledocuments import RuleSettings
 from presence.rules.conditions import domain_key, domain_of
 from presence.rules.override import Override, OverrideEntry
 from presence.rulesource import RuleSource
 from presence.watcherentry import WatcherLimits
-from presence.xdm import PRESENCE_SERVER
-from xcap.auth.identity import IdentityAsserter
-from xcap.localclient import LocalClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,13 +31,10 @@ if TYPE_CHECKING:
     from presence.accounts import Accounts
     from presence.config import Config
     from presence.interfaces import ICompositionPolicy
+    from presence.reading import Reading
     from presence.ruletables import OverrideList
     from presence.server import PresenceServer
-    from presence.xdm import Documents
     from pysip.auth.domains import Domains
-    from xcap.interfaces import IDocumentClient
-
-_RULE_ROLES = frozenset({"presence-xdms", "shared-xdms"})
 
 
 def watcher_limits(config: Config) -> WatcherLimits:
@@ -84,34 +79,28 @@ def ruleset_policy(
     reactor: Any,
     server: PresenceServer,
     wheel: Any,
-    documents: Documents | None,
+    reading: Reading | None,
     accounts: Accounts,
     domains: Domains,
 ) -> RulesetPolicy | None:
-    """What decides by rules, None where no documents of rules and lists are in this process."""
-    if documents is None or not _RULE_ROLES.issubset(config.roles):
+    """What decides by rules, None where no document server with rules is within reach."""
+    if reading is None or not reading.holds(OMA_RULES):
         return None
-    roots = {domain: root for root, domain in config.xcap_roots().items()}
-    first = next(iter(roots.values()))
-    asserter = IdentityAsserter()
-
-    def clients(root: str, reader: str) -> IDocumentClient | None:
-        if root not in roots.values():
-            return None
-        return LocalClient(documents.server, root, asserter, (reader or PRESENCE_SERVER,))
-
-    rules = config.rules
+    first = next(iter(reading.roots.values()))
+    roots = reading.roots
+    rules, fetch = config.rules, config.fetch
     source = RuleSource(
         reactor,
-        clients,
-        StoreFeed(documents.store),
+        reading.client,
+        reading.feed,
         lambda presentity: roots.get(domain_of(presentity) or "", first),
-        documents.subscribers.canonical,
+        reading.subscribers.canonical,
         settings=RuleSettings(
             union=rules.union,
             default_document=rules.default_document,
             first=rules.first,
             keep=rules.keep,
+            copies=CopySettings(poll=fetch.poll, check=fetch.check),
         ),
     )
     package = server.package

@@ -31,6 +31,7 @@ from presence.certificate import GeneratedCertificate, ensure_certificate
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
+from presence.reading import build_reading
 from presence.registrar import Registrar, RegistrarPolicy
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from presence.authorization import RulesetPolicy
     from presence.config import Config, Listen
     from presence.interfaces import IPresenceStore
+    from presence.reading import Reading
     from pysip.interfaces import ITransport
     from xcap.http.site import HttpSite
 
@@ -73,6 +75,7 @@ class Node:
     :ivar tls: what each TLS listening point proves itself with.
     :ivar generated: the self-signed certificate, when one is used.
     :ivar documents: the document servers, None without such a role.
+    :ivar reading: reads documents for the other servers, None where there are none.
     :ivar authorization: decides by rules; None where they are not within reach.
     :ivar proxy: the Aggregation Proxy, None without that role.
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
@@ -93,6 +96,7 @@ class Node:
     generated: GeneratedCertificate | None
     transports: list[tuple[Listen, ITransport]]
     documents: Documents | None
+    reading: Reading | None
     authorization: RulesetPolicy | None
     proxy: Proxy | None
     access: AccessLog | None
@@ -130,9 +134,10 @@ def build_node(config: Config, reactor: Any) -> Node:
     documents = build_documents(
         config, reactor, accounts, domains, events, guard.overloaded, access
     )
-    authorization = None
+    authorization = reading = None
     if isinstance(events, PresenceServer):
-        authorization = ruleset_policy(config, reactor, events, wheel, documents, accounts, domains)
+        reading = build_reading(config, reactor, ua, documents, accounts, domains)
+        authorization = ruleset_policy(config, reactor, events, wheel, reading, accounts, domains)
         if authorization is not None:
             events.set_watchers(authorization)
     proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
@@ -153,6 +158,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         generated,
         transports,
         documents,
+        reading,
         authorization,
         proxy,
         access,
@@ -422,6 +428,7 @@ def _rates(config: Config) -> DomainRates:
     return DomainRates(
         config.subscription.notify_interval,
         {name.lower(): config.notify_interval(name) for name in config.domain},
+        config.xdms.notify_interval,
     )
 
 

@@ -11,12 +11,12 @@ import ipaddress
 import os
 import pathlib
 import socket
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from presence.addresses import is_host
+from presence.addresses import is_host, sip_protocol
 from presence.certificate import check_pair, read_certificates
 from presence.ruletables import Composition, Override, Rules, Winfo
 from presence.tables import (
@@ -44,7 +44,18 @@ from presence.tables import (
     Trust,
 )
 from presence.tomlfile import ConfigError, Path, WrongValueError, decode, dotted, line_of, read
-from presence.xdmtables import BackEnd, Documents, Http, HttpListen, Proxy, Trusted, Xcap, Xdms
+from presence.xdmtables import (
+    BackEnd,
+    Documents,
+    Fetch,
+    FetchServer,
+    Http,
+    HttpListen,
+    Proxy,
+    Trusted,
+    Xcap,
+    Xdms,
+)
 
 __all__ = [
     "BackEnd",
@@ -55,6 +66,8 @@ __all__ = [
     "Digest",
     "Documents",
     "Domain",
+    "Fetch",
+    "FetchServer",
     "Http",
     "HttpListen",
     "Limits",
@@ -101,6 +114,7 @@ SIP_ROLES: tuple[Role, ...] = ("presence-server", "registrar", *XDMS_ROLES)
 DEFAULT_PROXY_PORT = 8443
 
 DEFAULT_STATE_DIR = "~/.local/state/txpresence"
+AnyBackEnd = TypeVar("AnyBackEnd", bound=BackEnd)
 _LOOPBACK_ALIASES = {"127.0.0.1": "localhost", "::1": "localhost"}
 
 
@@ -147,6 +161,7 @@ class Config(Table, frozen=True):
     xcap: Xcap = Xcap()
     documents: Documents = Documents()
     xdms: Xdms = Xdms()
+    fetch: Fetch = Fetch()
     proxy: Proxy = Proxy()
 
     def __post_init__(self) -> None:
@@ -184,6 +199,7 @@ class Config(Table, frozen=True):
                     ("xcap", "roots", root), domain, "one of domains", "add it to domains"
                 )
         _check_distinct(self.listen, self.http_points())
+        _check_ways(self.listen, self.fetch)
         if (
             "aggregation-proxy" in self.roles
             and not self.proxy.backend
@@ -441,6 +457,20 @@ def _check_distinct(points: tuple[Listen, ...], http_points: list[tuple[Path, Ht
         seen.add(place)
 
 
+def _check_ways(points: tuple[Listen, ...], fetch: Fetch) -> None:
+    """Subscriptions leave from a listening point, where NOTIFYs come back."""
+    own = {point.transport for point in points} or {"udp", "tcp", "tls"}
+    for i, server in enumerate(fetch.server):
+        for j, text in enumerate(server.sip):
+            if (sip_protocol(text) or "").lower() not in own:
+                raise WrongValueError(
+                    ("fetch", "server", i, "sip", j),
+                    text,
+                    "a transport that one of [[listen]] has",
+                    "add such a [[listen]], or choose another transport",
+                )
+
+
 def _read_file(name: str) -> str:
     try:
         return pathlib.Path(name).read_text(encoding="utf-8")
@@ -466,6 +496,9 @@ def _resolve(config: Config, base: pathlib.Path) -> Config:
         names = ("certificate", "key", "client_ca")
         return tuple(replace(point, **files(point, *names)) for point in points)
 
+    def back_ends(tables: tuple[AnyBackEnd, ...]) -> tuple[AnyBackEnd, ...]:
+        return tuple(replace(one, **files(one, "ca", "certificate", "key")) for one in tables)
+
     return replace(
         config,
         state_dir=absolute(config.state_dir),
@@ -475,13 +508,11 @@ def _resolve(config: Config, base: pathlib.Path) -> Config:
             for point in config.listen
         ),
         xdms=replace(config.xdms, listen=http(config.xdms.listen)),
+        fetch=replace(config.fetch, server=back_ends(config.fetch.server)),
         proxy=replace(
             config.proxy,
             listen=http(config.proxy.listen),
-            backend=tuple(
-                replace(backend, **files(backend, "ca", "certificate", "key"))
-                for backend in config.proxy.backend
-            ),
+            backend=back_ends(config.proxy.backend),
         ),
     )
 
@@ -492,6 +523,7 @@ def _check_files(config: Config) -> None:
     tables += [(("listen", i), point) for i, point in enumerate(config.listen)]
     tables += config.http_points()
     tables += [(("proxy", "backend", i), at) for i, at in enumerate(config.proxy.backend)]
+    tables += [(("fetch", "server", i), at) for i, at in enumerate(config.fetch.server)]
     for path, table in tables:
         try:
             if table.certificate:

@@ -99,7 +99,7 @@ class Copies:
             copy = self._copies[source] = Copy(source)
             if source.followed:
                 self._follow(copy)
-            if not source.followed or not self._feed.sure:
+            if not copy.sure:
                 self._poll(copy)
             self._fetch(copy)  # who asks looks at what it gives at once
         copy.users[user] = None
@@ -210,7 +210,7 @@ class Copies:
         copy.hold(copy.octets if same else octets, etag)
         copy.confirmed = self._clock.seconds()
         copy.failing = False
-        if copy.current and self._feed.sure:
+        if copy.current and copy.sure:
             self._rest(copy)
         if same:
             return

@@ -90,6 +90,11 @@ class Copy:
         """Whether a change would be told."""
         return self.unit is not None and self.unit.current
 
+    @property
+    def sure(self) -> bool:
+        """Whether every change is told."""
+        return self.unit is not None and self.unit.sure
+
     def known_at(self, now: float) -> float:
         """When it was last known to be so."""
         return now if self.current and not self.failing else self.confirmed
@@ -142,6 +147,11 @@ class Unit:
     def current(self) -> bool:
         """Whether changes are told."""
         return self._following is not None and self._following.current
+
+    @property
+    def sure(self) -> bool:
+        """Whether every change is told."""
+        return self._following is not None and self._following.sure
 
     def start(self, feed: Feed) -> None:
         """Follow."""

@@ -7,7 +7,9 @@ to ``xcap-diff`` over SIP.  Both are a :class:`Feed`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -16,11 +18,17 @@ from xcap.cache import CachedDocument
 from xcap.uri import document_path, quote_segment
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
     from pysip.message import Response
     from xcap.follow import DocumentFollower
     from xcap.followterms import FollowListener, State
     from xcap.interfaces import IDocumentStore
     from xcap.records import Change
+
+_SLICE = 50
+_PAUSE = 0.05
+"""Seconds between two batches of subscriptions."""
 
 Told: TypeAlias = Callable[[str, CachedDocument | None], None]
 """Is told the URI of a document relative to the XCAP root, and how it is now: None when it is
@@ -34,19 +42,16 @@ class Following(Protocol):
     def current(self) -> bool:
         """Whether changes are told now; while they are not, documents have to be polled."""
 
+    @property
+    def sure(self) -> bool:
+        """Whether changes are always told; of others one can be lost unnoticed (FLW-04)."""
+
     def stop(self) -> None:
         """Tell nothing more."""
 
 
 class Feed(Protocol):
-    """Tells of changes of documents.
-
-    :ivar sure: whether changes are always told.
-    """
-
-    @property
-    def sure(self) -> bool:
-        """Whether changes are always told."""
+    """Tells of changes of documents."""
 
     def follow(self, root: str, uris: tuple[str, ...], told: Told) -> Following:
         """Begin to tell of changes.
@@ -56,13 +61,38 @@ class Feed(Protocol):
         """
 
 
+class Untold:
+    """Documents whose changes nobody tells of."""
+
+    current = sure = False
+
+    def stop(self) -> None:
+        """Nothing was begun."""
+
+
+class RoutedFeed:
+    """The changes of documents at several document servers.
+
+    :param feed: who tells of the documents of an application usage and user; None for nobody.
+    """
+
+    def __init__(self, feed: Callable[[str, str], Feed | None]) -> None:
+        self._feed = feed
+
+    def follow(self, root: str, uris: tuple[str, ...], told: Told) -> Following:
+        """Begin to tell of changes; see :class:`Feed`.  All URIs are of one document server."""
+        auid, _, rest = uris[0].partition("/")
+        tree, _, rest = rest.partition("/")
+        xui = unquote(rest.partition("/")[0]) if tree == "users" else ""
+        feed = self._feed(unquote(auid), xui)
+        return Untold() if feed is None else feed.follow(root, uris, told)
+
+
 class StoreFeed:
     """The changes of a document store in this process; there is one for each store.
 
     :param store: the document store.
     """
-
-    sure = True
 
     def __init__(self, store: IDocumentStore) -> None:
         self._told: dict[tuple[str, str], dict[_Entry, None]] = {}
@@ -103,7 +133,7 @@ class _Entry:
 
     __slots__ = ("_feed", "root", "told", "uris")
 
-    current = True
+    current = sure = True
 
     def __init__(self, feed: StoreFeed, root: str, uris: tuple[str, ...], told: Told) -> None:
         self._feed = feed
@@ -119,32 +149,59 @@ class _Entry:
 class SubscriptionFeed:
     """Changes that document servers elsewhere notify of; one subscription for each call.
 
+    :param clock: delayed calls.
     :param follower: makes what follows documents below a root; it is not started.
     """
 
-    sure = False
-
     def __init__(
-        self, follower: Callable[[str, tuple[str, ...], FollowListener], DocumentFollower]
+        self,
+        clock: IReactorTime,
+        follower: Callable[[str, tuple[str, ...], FollowListener], DocumentFollower],
     ) -> None:
+        self._clock = clock
         self._follower = follower
+        self._started = False
+        self._waiting: dict[DocumentFollower, None] = {}
+        self._call: IDelayedCall | None = None
         self._ending: set[Deferred[None]] = set()
+
+    def start(self) -> None:
+        """Subscribe from now on, first to what is followed already: some in each turn."""
+        self._started = True
+        self._begin_some()
 
     def follow(self, root: str, uris: tuple[str, ...], told: Told) -> Following:
         """Subscribe; see :class:`Feed`."""
         listener = _Listener(told)
         follower = self._follower(root, uris, listener)
-        follower.start()
+        self._waiting[follower] = None
+        if self._started and self._call is None:
+            self._begin_some()
         return _Subscribed(self, follower, listener)
+
+    def _begin_some(self) -> None:
+        self._call = None
+        for follower in list(islice(self._waiting, _SLICE)):
+            del self._waiting[follower]
+            follower.start()
+        if self._waiting:
+            self._call = self._clock.callLater(_PAUSE, self._begin_some)
 
     def end(self, follower: DocumentFollower) -> None:
         """Unsubscribe."""
+        if follower in self._waiting:
+            del self._waiting[follower]
+            return
         ending = follower.stop()
         self._ending.add(ending)
         ending.addBoth(lambda _: self._ending.discard(ending))
 
     async def stop(self) -> None:
-        """Wait for the ends of all subscriptions that are given up."""
+        """Subscribe no more, and wait for the ends of all subscriptions that are given up."""
+        self._waiting.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
         await DeferredList(list(self._ending))
 
 
@@ -170,6 +227,8 @@ class _Listener:
 
     def failed(self, response: Response | None, retry_after: float | None) -> None:
         """The subscription was refused or not answered."""
+        if self.told is None:
+            return
         status = 0 if response is None else response.status
         self._log.info(
             "document changes cannot be subscribed to, they are polled (status {status})",
@@ -178,13 +237,16 @@ class _Listener:
 
     def ended(self, reason: str, retry_after: float | None) -> None:
         """The subscription has ended."""
-        self._log.info("a subscription to document changes has ended: {reason}", reason=reason)
+        if self.told is not None:
+            self._log.info("a subscription to document changes has ended: {reason}", reason=reason)
 
 
 class _Subscribed:
     """A subscription."""
 
     __slots__ = ("_feed", "_follower", "_listener")
+
+    sure = False
 
     def __init__(
         self, feed: SubscriptionFeed, follower: DocumentFollower, listener: _Listener

@@ -17,17 +17,22 @@ class DomainRates:
 
     :param default: seconds, for domains without their own.
     :param domains: seconds by lower-case domain.
+    :param server: seconds for what has no user: the server itself (XEVT-20).
     """
 
-    def __init__(self, default: float, domains: Mapping[str, float]) -> None:
+    def __init__(
+        self, default: float, domains: Mapping[str, float], server: float | None = None
+    ) -> None:
         self._default = default
         self._domains = dict(domains)
+        self._server = default if server is None else server
 
     def interval(self, package: str, resource: str) -> float:
         """Least seconds between two NOTIFYs of one subscription."""
-        if not self._domains:
-            return self._default
-        return self._domains.get(resource.rpartition("@")[2], self._default)
+        _, at, domain = resource.rpartition("@")
+        if not at:
+            return self._server
+        return self._domains.get(domain, self._default) if self._domains else self._default
 
 
 @implementer(IPublicationPolicy)

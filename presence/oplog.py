@@ -201,7 +201,7 @@ BACKEND_DOWN = Problem(
     "error",
     "a document server elsewhere is down",
     "requests for its documents get 503, or go to another server of its group",
-    "start it again, or correct its address in [[proxy.backend]]",
+    "start it again, or correct its address in the configuration",
 )
 BACKEND_CAPS = Problem(
     602,

@@ -94,8 +94,12 @@ class PresenceService(Service):
         await node.accounts.start()
         if node.documents is not None:
             await node.documents.store.start()
+        if node.reading is not None:
+            node.reading.start()
         await self._recover(node)
         await self._listen(node)
+        if node.reading is not None:
+            node.reading.subscribe()
         self._listen_http(node)
         _warm(self._config)
         _settle_memory()
@@ -201,6 +205,8 @@ class PresenceService(Service):
         node.events.stop()
         if node.authorization is not None:
             node.authorization.stop()
+        if node.reading is not None:
+            await node.reading.stop()
         # The answers that wait for the store leave while it commits what is queued.
         if node.documents is not None:
             await node.documents.stop()

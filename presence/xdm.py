@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import attrs
-from twisted.internet.defer import DeferredList
 
+from presence.backends import back_ends
 from presence.config import XDMS_ROLES
 from presence.documentcopy import DIRECTORY, IETF_RULES, OMA_RULES
 from presence.subscribers import (
@@ -21,14 +21,12 @@ from presence.subscribers import (
     ServedSubscribers,
     served_identity,
 )
-from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
 from xcap.aside import Aside
 from xcap.auth.audit import log_audit
 from xcap.auth.digest import DigestSettings, HttpDigestAuthenticator, nonce_windows
 from xcap.auth.identity import IdentityAsserter
 from xcap.auth.lockout import LockOut
 from xcap.auth.nonces import Nonces
-from xcap.clienttls import VerifiedServer
 from xcap.document import Limits
 from xcap.exchange import ExchangeSettings
 from xcap.feed import ChangeFeed
@@ -38,13 +36,11 @@ from xcap.merge import MergedDocuments
 from xcap.notifier import NotifierSettings, XcapDiffPackage
 from xcap.profile import UaProfilePackage
 from xcap.proxy import AggregationProxy, ProxySettings
-from xcap.records import Head, Headers, HttpPeer
 from xcap.roots import Root, Roots
-from xcap.routes import STANDARD_AUIDS, Group, RouteTable, Servers
 from xcap.server import DocumentServer
 from xcap.store.memory import MemoryDocumentStore
 from xcap.store.sqlite import SqliteDocumentStore
-from xcap.upstream import LocalBackEnd, RemoteBackEnd, UpstreamSettings, server_endpoint
+from xcap.upstream import UpstreamSettings
 from xcap.usage.base import Quotas, Trusted
 from xcap.usage.names import COMMON_POLICY
 from xcap.usage.standard import UsageSettings, standard_usages
@@ -55,18 +51,16 @@ if TYPE_CHECKING:
 
     from presence.accesslog import AccessLog
     from presence.accounts import Accounts
-    from presence.config import BackEnd, Config
+    from presence.backends import BackEnds
+    from presence.config import Config
     from presence.eventserver import EventServer
     from pysip.auth.domains import Domains
-    from xcap.interfaces import IApplicationUsage, IBackEnd, ISubscribers
+    from xcap.interfaces import IApplicationUsage, ISubscribers
 
 SERVER = "XDM-serv/OMA1.0 txpresence"
 """Value of Server: the release of OMA XDM comes first (XDM-06)."""
 
-PRESENCE_SERVER = "sip:presence-server@presence.invalid"
-"""The Presence Server of this process at its document servers; no user can be called so."""
 _READ_BY_PRESENCE_SERVER = frozenset({OMA_RULES, IETF_RULES, DIRECTORY, "resource-lists"})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @attrs.define(eq=False)
@@ -95,26 +89,24 @@ class Documents:
 class Proxy:
     """The Aggregation Proxy of this process.
 
-    :ivar remotes: document servers elsewhere.
+    :ivar servers: the document servers that requests go to.
     """
 
     proxy: AggregationProxy
     authenticator: HttpDigestAuthenticator
-    routes: RouteTable
+    servers: BackEnds
     merged: MergedDocuments
-    remotes: list[RemoteBackEnd]
     site: HttpSite
 
     def start(self) -> None:
         """Begin to look after the document servers."""
-        for remote in self.remotes:
-            remote.start()
+        self.servers.start()
         self.merged.start()
 
     async def stop(self) -> None:
         """Leave the document servers alone."""
         self.merged.stop()
-        await DeferredList([remote.stop() for remote in self.remotes])
+        await self.servers.stop()
 
 
 def build_documents(
@@ -134,14 +126,10 @@ def build_documents(
     if not roles:
         return None
     xcap, settings = config.xcap, config.documents
-    subscribers: ISubscribers
-    if xcap.users == "accounts":
-        subscribers = AccountSubscribers(accounts, domains)
-    else:
-        subscribers = ServedSubscribers(domains)
+    subscribers = known_subscribers(config, accounts, domains)
     usages = _usages(config, domains, subscribers, roles)
     store = _store(config, reactor)
-    roots = _roots(config)
+    roots = xcap_roots(config)
     asserter = IdentityAsserter(
         networks=config.xdms.networks,
         names=config.xdms.proxy_names,
@@ -217,24 +205,13 @@ def build_proxy(
     if "aggregation-proxy" not in config.roles:
         return None
     settings = config.proxy
-    roots = Roots(_roots(config))
-    remotes: list[RemoteBackEnd] = []
-    groups = []
-    asserters = {}
-    if documents is not None:
-        local = LocalBackEnd("local", documents.server, documents.usages)
-        groups.append(Group("local", (local,), frozenset(documents.usages)))
-    for backend in settings.backend:
-        servers = _remotes(config, backend, reactor)
-        remotes += servers
-        parts: tuple[IBackEnd, ...] = tuple(servers)
-        if backend.partition == "none":
-            parts = (Servers(backend.name, servers),)
-        auids = frozenset(backend.auids) or STANDARD_AUIDS.get(backend.name, frozenset())
-        groups.append(Group(backend.name, parts, auids))
-        asserter = IdentityAsserter(backend.identity_header)
-        asserters.update({part.name: asserter for part in (*parts, *servers)})
-    routes = RouteTable(groups)
+    roots = Roots(xcap_roots(config))
+    timing = UpstreamSettings(
+        connect=settings.connect_timeout,
+        exchange=ExchangeSettings(first_byte=settings.answer_timeout),
+        interval=settings.health_interval,
+    )
+    servers = back_ends(reactor, documents, settings.backend, roots, timing)
     audit = access.audited if access is not None else log_audit
     authenticator = HttpDigestAuthenticator(
         accounts,
@@ -259,12 +236,14 @@ def build_proxy(
     )
     asserter = IdentityAsserter()
     identity = f"sip:aggregation-proxy@{domains.default}"
-    merged = MergedDocuments(roots, routes, reactor, identity, asserter, asserters=asserters)
+    merged = MergedDocuments(
+        roots, servers.routes, reactor, identity, asserter, asserters=servers.asserters
+    )
     proxy = AggregationProxy(
         roots,
         authenticator,
         asserter,
-        routes,
+        servers.routes,
         merged,
         reactor,
         settings=ProxySettings(
@@ -274,14 +253,21 @@ def build_proxy(
             burst=settings.burst,
             compress=settings.compress,
         ),
-        asserters=asserters,
+        asserters=servers.asserters,
         canonical=lambda uri: served_identity(uri, domains),
         canonical_user=lambda uri: served_identity(uri, domains),
         access=access.proxied if access is not None else None,
         audit=audit,
     )
     site = HttpSite(proxy, reactor, http_settings(config), overloaded=overloaded)
-    return Proxy(proxy, authenticator, routes, merged, remotes, site)
+    return Proxy(proxy, authenticator, servers, merged, site)
+
+
+def known_subscribers(config: Config, accounts: Accounts, domains: Domains) -> ISubscribers:
+    """Whose documents there may be (XCAP-09)."""
+    if config.xcap.users == "accounts":
+        return AccountSubscribers(accounts, domains)
+    return ServedSubscribers(domains)
 
 
 def http_settings(config: Config) -> HttpSettings:
@@ -305,7 +291,7 @@ def http_settings(config: Config) -> HttpSettings:
     )
 
 
-def _roots(config: Config) -> list[Root]:
+def xcap_roots(config: Config) -> list[Root]:
     """The XCAP roots; that of a domain is also known by the domain's aliases."""
     found = []
     for uri, domain in config.xcap_roots().items():
@@ -333,7 +319,8 @@ def _usages(
         for each in xcap.trusted
     )
     if "presence-server" in config.roles:
-        trusted += (Trusted(identity=PRESENCE_SERVER, auids=_READ_BY_PRESENCE_SERVER),)
+        identity = _identity(config.fetch.identity, domains)
+        trusted += (Trusted(identity=identity, auids=_READ_BY_PRESENCE_SERVER),)
     found = standard_usages(
         UsageSettings(
             subscribers=subscribers,
@@ -365,34 +352,3 @@ def _store(config: Config, reactor: Any) -> SqliteDocumentStore | MemoryDocument
         history=config.documents.changes,
         cache_octets=cache,
     )
-
-
-def _remotes(config: Config, backend: BackEnd, reactor: Any) -> list[RemoteBackEnd]:
-    """The servers of a back-end elsewhere."""
-    settings = config.proxy
-    found = []
-    for server in backend.servers:
-        parts = urlsplit(server)
-        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
-        tls = None
-        if parts.scheme == "https":
-            own = load_credentials(backend.certificate, backend.key) if backend.key else None
-            roots = load_trust_roots([backend.ca]) if backend.ca else None
-            tls = VerifiedServer(host, TlsSettings(credentials=own, trust_roots=roots))
-        name = backend.name if len(backend.servers) == 1 else f"{backend.name}-{parts.netloc}"
-        authority = _roots(config)[0].authority
-        found.append(
-            RemoteBackEnd(
-                reactor,
-                name,
-                server_endpoint(reactor, host, port, tls=tls, timeout=settings.connect_timeout),
-                auids=backend.auids,
-                probe=Head("OPTIONS", "*", authority, Headers([("Host", authority)]), HttpPeer("")),
-                settings=UpstreamSettings(
-                    connect=settings.connect_timeout,
-                    exchange=ExchangeSettings(first_byte=settings.answer_timeout),
-                    interval=settings.health_interval,
-                ),
-            )
-        )
-    return found

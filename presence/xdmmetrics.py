@@ -117,7 +117,7 @@ def _proxy(proxy: Proxy) -> Iterator[Family]:
         "Nonces whose use is counted.",
         ({}, len(proxy.authenticator.windows)),
     )
-    named = [({"backend": remote.name}, remote) for remote in proxy.remotes]
+    named = [({"backend": remote.name}, remote) for remote in proxy.servers.remotes]
     yield gauge(
         "presence_backend_up",
         "1 while a document server elsewhere is in use.",

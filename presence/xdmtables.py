@@ -5,15 +5,19 @@ They follow the rules of :mod:`presence.tables`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from presence.addresses import Network, check_address, is_address, is_host, parse_peer
+from presence.addresses import Network, check_address, is_address, is_host, parse_peer, sip_protocol
 from presence.tables import Algorithm, Count, Port, Positive, Rate, Seconds, Table, Text
 from presence.tomlfile import Path, WrongValueError
+
+PRESENCE_SERVER = "sip:presence-server@presence.invalid"
+"""The Presence Server at document servers, unless it is told otherwise; no user is called so."""
 
 
 class HttpListen(Table, frozen=True):
@@ -214,6 +218,8 @@ class Xdms(Table, frozen=True):
     :ivar ua_profile_params: repeat the parameters of ua-profile in NOTIFYs (UAP-09).
     :ivar ua_profile_patches: tell ua-profile subscribers patches (UAP-09).
     :ivar body_limit: of a NOTIFY; beyond it patches and contents are left out (XEVT-19).
+    :ivar notify_interval: least time between two NOTIFYs to who has subscribed at the server
+        itself, as other servers do (XEVT-20); 0 for none.
     """
 
     listen: tuple[HttpListen, ...] = ()
@@ -223,6 +229,7 @@ class Xdms(Table, frozen=True):
     ua_profile_params: bool = True
     ua_profile_patches: bool = False
     body_limit: Count = 65536
+    notify_interval: Seconds = 0.5
 
     def __post_init__(self) -> None:
         """Check the addresses."""
@@ -284,6 +291,70 @@ class BackEnd(Table, frozen=True):
             )
 
 
+class FetchServer(BackEnd, frozen=True):
+    """Document servers elsewhere whose documents are read here (PRS-5, PRS-8).
+
+    :ivar sip: where they take subscriptions to changes, such as
+        ``sip:192.0.2.7:5060;transport=tcp``: none, one, or with ``hash`` one for each server.
+    """
+
+    sip: tuple[Text, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the addresses for subscriptions, too."""
+        super().__post_init__()
+        for i, text in enumerate(self.sip):
+            if sip_protocol(text) is None:
+                raise WrongValueError(
+                    ("sip", i),
+                    text,
+                    "the SIP URI of a server",
+                    'write for example "sip:192.0.2.7:5060;transport=tcp"',
+                )
+        if len(self.sip) > 1 and (self.partition == "none" or len(self.sip) != len(self.servers)):
+            raise WrongValueError(
+                ("sip",),
+                list(self.sip),
+                'one address, or with partition = "hash" one for each of servers',
+                "correct it",
+            )
+
+
+class Fetch(Table, frozen=True):
+    """Reading documents of document servers elsewhere (PSV-07 to PSV-10).
+
+    :ivar identity: who this process is there; they have it in an ``[[xcap.trusted]]``.
+    :ivar server: the servers; those of this process need no entry.
+    :ivar poll: between two attempts to fetch what cannot be had, or is not followed now.
+    :ivar check: after which what is followed is fetched all the same, since a notification may
+        be lost unnoticed (FLW-04); 0 for never.
+    :ivar expires: lifetime of subscriptions to ask for.
+    :ivar connect_timeout: to a server.
+    :ivar answer_timeout: for the first octet of its answer (PSV-08).
+    :ivar health_interval: between two looks whether a server lives; 0 for none.
+    """
+
+    identity: Text = PRESENCE_SERVER
+    server: tuple[FetchServer, ...] = ()
+    poll: Positive = 20.0
+    check: Seconds = 50.0
+    expires: Annotated[int, Meta(ge=60, le=604800)] = 3600
+    connect_timeout: Positive = 2.0
+    answer_timeout: Positive = 2.0
+    health_interval: Seconds = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the identity, and that names are unique."""
+        if not is_address(self.identity):
+            raise WrongValueError(
+                ("identity",),
+                self.identity,
+                "the address of somebody",
+                'write for example "sip:presence-server@example.com"',
+            )
+        check_names("server", self.server)
+
+
 class Proxy(Table, frozen=True):
     """The Aggregation Proxy (AGP-06 to AGP-85).
 
@@ -335,12 +406,18 @@ class Proxy(Table, frozen=True):
                 "at least one algorithm and none twice",
                 'write for example ["SHA-256", "MD5"]',
             )
-        names = [backend.name for backend in self.backend]
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                raise WrongValueError(
-                    ("backend", i, "name"), name, "a name of its own", "choose another"
-                )
+        check_names("backend", self.backend)
+
+
+def check_names(key: str, backends: Sequence[BackEnd]) -> None:
+    """Check that no two have one name.
+
+    :raises WrongValueError: below ``key``.
+    """
+    names = [backend.name for backend in backends]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise WrongValueError((key, i, "name"), name, "a name of its own", "choose another")
 
 
 def check_http(key: Path, text: str) -> None:

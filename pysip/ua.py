@@ -213,6 +213,18 @@ class UserAgent:
         transport = "" if flow.protocol == "UDP" else f";transport={flow.protocol.lower()}"
         return f"<sip:{user}@{flow.sent_by}{transport};gr>"
 
+    def contact_on(self, protocol: str, user: str) -> str:
+        """Our Contact value for a dialog that we begin over a transport (ROU-03).
+
+        :param protocol: ``UDP``, ``TCP`` or ``TLS``.
+        :raises LookupError: we do not listen there.
+        """
+        transport = self.layer.transport(protocol)
+        if transport is None:
+            raise LookupError(f"no transport for {protocol}")
+        named = "" if protocol == "UDP" else f";transport={protocol.lower()}"
+        return f"<sip:{user}@{transport.sent_by}{named};gr>"
+
     # -- serving ------------------------------------------------------------------------
 
     def request_received(self, transaction: IServerTransaction, request: Request) -> None:

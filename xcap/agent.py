@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
 
 import attrs
@@ -56,6 +56,22 @@ class NoAnswer(Exception):
         super().__init__(text)
         self.kind = kind
         self.server = server
+
+
+class Agent(Protocol):
+    """Sends requests for an XCAP client."""
+
+    async def request(
+        self,
+        method: str,
+        uri: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> HttpResponse:
+        """Send a request; see :meth:`HttpAgent.request`."""
+
+    async def stop(self) -> None:
+        """Close what was opened for it alone."""
 
 
 @attrs.frozen(slots=True)

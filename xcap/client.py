@@ -24,7 +24,7 @@ from xcap.interfaces import IDocumentClient
 from xcap.media import ATTRIBUTE_TYPE, ELEMENT_TYPE, USAGES, KnownUsage
 
 if TYPE_CHECKING:
-    from xcap.agent import HttpAgent
+    from xcap.agent import Agent
     from xcap.records import HttpResponse
     from xcap.uri import NodeSelector, Target
 
@@ -75,7 +75,7 @@ class XcapClient:
 
     def __init__(
         self,
-        agent: HttpAgent,
+        agent: Agent,
         root: str,
         identity: str = "",
         usages: Mapping[str, KnownUsage] = USAGES,

@@ -116,6 +116,7 @@ class DocumentFollower:
                 accept=(changedoc.MIME_TYPE,),
                 expires=terms.expires,
                 route=terms.route,
+                headers=terms.headers,
                 content_type="application/resource-lists+xml",
                 body=uri_list(terms.uris) if terms.uris else b"",
                 credentials=terms.credentials,

@@ -58,6 +58,7 @@ class FollowTerms:
     :ivar expires: lifetime to ask for, seconds.
     :ivar mode: ``xcap-patching``, ``aggregate`` or ``no-patching``.
     :ivar route: preloaded Route values.
+    :ivar headers: further header fields of each SUBSCRIBE.
     :ivar credentials: to answer challenges of SIP with.
     """
 
@@ -68,6 +69,7 @@ class FollowTerms:
     expires: int = 3600
     mode: str = PATCHING
     route: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
     credentials: ClientCredentials | None = None
 
 

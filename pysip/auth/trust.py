@@ -191,6 +191,8 @@ class IdentityPolicy:
                 identity = self._asserted(request)
                 if identity is not None:
                     return identity
+                if request.method == "NOTIFY":
+                    return _NOBODY  # the dialog it belongs to proves enough (AUT-14)
             if mode == "trust":
                 raise SipError(403, "Forbidden: Sender Not Identified")
             return self._authenticated(request, flow)

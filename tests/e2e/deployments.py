@@ -11,6 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.accounts import AccountStore
+from presence.xdmtables import PRESENCE_SERVER
 from tests.certificates import issue, make_ca
 from tests.e2e.daemon import OPEN_POINTS, PASSWORD, Daemon, tables
 from tests.e2e.phone import DOMAIN, aor
@@ -56,13 +57,13 @@ class Deployment:
         return list(dict.fromkeys(self.parts.values()))
 
     def start(self) -> None:
-        """Start all processes, the proxy last: it would put aside whom it does not reach."""
-        servers = [daemon for daemon in self.daemons if daemon is not self.proxy]
-        for daemon in servers:
-            daemon.launch()
-        for daemon in servers:
-            daemon.ready()
-        self.proxy.start()
+        """Start all processes, document servers first: others put aside whom they don't reach."""
+        first = list(dict.fromkeys(self.parts[r] for r in XDMS_ROLES if r in self.parts))
+        for servers in (first, [daemon for daemon in self.daemons if daemon not in first]):
+            for daemon in servers:
+                daemon.launch()
+            for daemon in servers:
+                daemon.ready()
 
     def client(self, user: str = "alice", **options: Any) -> XcapClient:
         """A user at the proxy."""
@@ -108,55 +109,104 @@ class Apart(Deployment):
     """Three document servers and the proxy, each a process of its own.
 
     The proxy reaches the Shared XDMS by HTTP, the RLS XDMS by TLS and the Presence XDMS by TLS
-    with certificates on both sides.
+    with certificates on both sides; so does a Presence Server, which subscribes to changes by
+    UDP.
+
+    :param presence: settings of a Presence Server of its own; None for none.
+    :param points: where it listens, besides for its document servers.
 
     :ivar ports: of the document servers, by role.
     :ivar ca: that has issued the certificates between them.
     """
 
     def __init__(
-        self, case: SynchronousTestCase, users: tuple[str, ...] = USERS, root: str = ""
+        self,
+        case: SynchronousTestCase,
+        users: tuple[str, ...] = USERS,
+        root: str = "",
+        presence: Mapping[str, Any] | None = None,
+        points: Mapping[str, Mapping[str, Any]] = OPEN_POINTS,
     ) -> None:
         super().__init__(case, root)
         shared = Path(case.mktemp()).absolute()
         shared.mkdir(parents=True)
-        accounts = str(shared / "accounts.db")
-        with AccountStore(accounts) as store:
+        self._accounts = str(shared / "accounts.db")
+        with AccountStore(self._accounts) as store:
             for user in users:
                 store.add(aor(user), PASSWORD)
-        ca = self.ca = make_ca(str(shared))
-        here, proxy = issue(ca, ["localhost"]), issue(ca, ["proxy.example.com"])
-        certified = {"certificate": here.certificate, "key": here.key}
-        mutual = {**certified, "client_ca": ca.file, "require_client_certificate": True}
-        kinds: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-            "shared-xdms": ({"tls": False}, {}, {}),
-            "rls-xdms": (certified, {}, {"ca": ca.file}),
-            "presence-xdms": (
-                mutual,
-                {"proxy_names": ["proxy.example.com"]},
-                {"ca": ca.file, "certificate": proxy.certificate, "key": proxy.key},
-            ),
-        }
+        self.ca = make_ca(str(shared))
         self.ports: dict[str, int] = {}
-        backends = []
-        for role, (listen, xdms, backend) in kinds.items():
-            port = self.ports[role] = free_port()
-            settings = self._settings(
-                roles=[role], accounts=accounts, xdms={"listen": [{"port": port, **listen}], **xdms}
-            )
-            self.parts[role] = Daemon(case, OPEN_POINTS, (), settings)
-            scheme = "https" if listen.get("tls", True) else "http"
-            backends.append({"name": role, "servers": [f"{scheme}://localhost:{port}/"], **backend})
+        self._serve("shared-xdms", {"tls": False}, {})
+        here = issue(self.ca, ["localhost"])
+        certified = {"certificate": here.certificate, "key": here.key}
+        self._serve("rls-xdms", certified, {})
+        mutual = {**certified, "client_ca": self.ca.file, "require_client_certificate": True}
+        names = {"proxy_names": ["proxy.example.com", "ps.example.com"]}
+        self._serve("presence-xdms", mutual, names)
         settings = self._settings(
             roles=["aggregation-proxy"],
-            accounts=accounts,
+            accounts=self._accounts,
             proxy={
                 "listen": [{"port": self.port}],
-                "backend": backends,
+                "backend": self._backends("proxy.example.com"),
                 "rate": 0.0,
                 "health_interval": 1.0,
                 "answer_timeout": 5.0,
             },
         )
-        self.proxy = self.parts["aggregation-proxy"] = Daemon(case, {}, (), settings)
+        self.proxy = Daemon(case, {}, (), settings)
+        if presence is not None:
+            self._watch(points, presence)
+        self.parts["aggregation-proxy"] = self.proxy
         self.start()
+
+    def _serve(self, role: str, listen: Mapping[str, Any], xdms: Mapping[str, Any]) -> None:
+        """Set up a document server; a point for its peers is beside that for clients."""
+        port = self.ports[role] = free_port()
+        settings = self._settings(
+            roles=[role],
+            accounts=self._accounts,
+            xdms={"listen": [{"port": port, **listen}], **xdms},
+            trust={"peers": [HOST]},
+        )
+        settings["xcap"]["trusted"] = [{"identity": PRESENCE_SERVER}]
+        peers = {"transport": "udp", "auth": "trust", "port": free_port()}
+        points = {**OPEN_POINTS, "peers": peers}
+        self.parts[role] = Daemon(self._case, points, (), settings)
+
+    def _backends(self, name: str) -> list[dict[str, Any]]:
+        """How to reach the document servers, with a certificate for a name."""
+        own = issue(self.ca, [name])
+        tls = {"ca": self.ca.file}
+        options: dict[str, dict[str, Any]] = {
+            "shared-xdms": {},
+            "rls-xdms": tls,
+            "presence-xdms": {**tls, "certificate": own.certificate, "key": own.key},
+        }
+        return [
+            {
+                "name": role,
+                "servers": [f"{'https' if more else 'http'}://localhost:{self.ports[role]}/"],
+                **more,
+            }
+            for role, more in options.items()
+        ]
+
+    def _watch(self, points: Mapping[str, Mapping[str, Any]], changed: Mapping[str, Any]) -> None:
+        """Set up a Presence Server."""
+        servers = self._backends("ps.example.com")
+        for server in servers:
+            server["sip"] = [f"sip:{HOST}:{self.parts[server['name']].port('peers')}"]
+        more = {name: dict(keys) for name, keys in changed.items()}
+        settings = self._settings(
+            roles=["presence-server", "registrar"],
+            accounts=self._accounts,
+            fetch={"server": servers, "health_interval": 1.0, **more.pop("fetch", {})},
+            trust={"peers": [HOST], **more.pop("trust", {})},
+            **more,
+        )
+        # requests leave from the first point of a transport, and only trusted peers are told
+        # who asks
+        peers = {"peers": {"transport": "udp", "auth": "trust"}}
+        daemon = Daemon(self._case, {**peers, **points}, (), settings)
+        self.parts["presence-server"] = self.parts["registrar"] = daemon

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import PASSWORD, ROOT
-from tests.e2e.deployments import AllInOne
+from tests.e2e.deployments import AllInOne, Apart, Deployment
 from tests.e2e.phone import NOTED, PIDF, Phone, Watch, aor, notes, pidf
 from tests.e2e.wire import HOST, Message
 from tests.e2e.xdm import index
@@ -82,15 +83,19 @@ class RulesTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Start."""
-        settings = {"subscription": {"default_decision": "confirm"}, **self.changed}
-        self.xdm = AllInOne(self, **settings)
+        self.xdm = self.deploy({"subscription": {"default_decision": "confirm"}, **self.changed})
+        self.server = self.xdm.parts["presence-server"]
         self.alice, self.bob, self.carol = (self.phone(u) for u in ("alice", "bob", "carol"))
         self.client = self.xdm.client()
         self.assertEqual(self.alice.publish(rich()).status, 200)
 
+    def deploy(self, settings: Mapping[str, Any]) -> Deployment:
+        """Start all servers."""
+        return AllInOne(self, **settings)
+
     def phone(self, user: str) -> Phone:
         """Somebody's phone, on TCP."""
-        return self.xdm.proxy.phone("tcp", user)
+        return self.server.phone("tcp", user)
 
     def write(self, *rules: str) -> None:
         """Alice writes her rules."""
@@ -208,9 +213,9 @@ class Decisions(RulesTestCase):
         self.assertTold(self.carol, carol, "pending")
         self.bob.listen(NOTED)
         phones = [(self.bob, bob), (self.carol, carol)]
-        self.xdm.proxy.restart()
+        self.server.restart()
         for phone, watch in phones:
-            phone.wire = self.xdm.proxy.wire("tcp")
+            phone.wire = self.server.wire("tcp")
             host, port = phone.wire.local
             phone.contact = f"sip:{phone.user}@{host}:{port};transport=tcp"
             expected = "active" if watch is bob else "pending"
@@ -219,6 +224,17 @@ class Decisions(RulesTestCase):
         client = self.xdm.client()
         client.store(RULES, ruleset(rule("all", one("bob", "carol"), "allow")))
         self.assertEqual(notes(self.assertTold(self.carol, carol, "active")), ["here"])
+
+
+class DecisionsApart(Decisions):
+    """The same with Presence Server, document servers and proxy as processes of their own.
+
+    PSV-07, PSV-09, PSV-10, XDI-01 to XDI-03, PRS-5, PRS-8.
+    """
+
+    def deploy(self, settings: Mapping[str, Any]) -> Deployment:
+        """Start all servers."""
+        return Apart(self, presence=settings)
 
 
 class Views(RulesTestCase):
@@ -323,8 +339,8 @@ class Operators(RulesTestCase):
         self.write(rule("friends", one("bob", "carol"), "allow"))
         self.watch(self.bob, 403)
         self.watch(self.carol, 200)
-        self.xdm.proxy.settings["override"] = {"before": []}
-        self.xdm.proxy.reload()
+        self.server.settings["override"] = {"before": []}
+        self.server.reload()
         self.watch(self.bob, 200)
 
 

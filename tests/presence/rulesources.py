@@ -19,12 +19,15 @@ from presence.rules.model import Context, Watcher
 from presence.rulesource import RuleSource
 from xcap.agent import NoAnswer
 from xcap.auth.identity import IdentityAsserter
+from xcap.client import XcapClient
 from xcap.interfaces import IDocumentClient, ISubscribers
-from xcap.localclient import LocalClient
 from xcap.records import HttpResponse
 from xcap.roots import Root
+from xcap.routes import Group, RouteTable
 from xcap.server import DocumentServer
+from xcap.serveragent import ServerAgent
 from xcap.store.memory import MemoryDocumentStore
+from xcap.upstream import LocalBackEnd
 from xcap.uri import canonical_xui, quote_node
 from xcap.usage.base import Trusted
 from xcap.usage.standard import UsageSettings, standard_usages
@@ -196,8 +199,6 @@ class LossyFeed:
     :ivar delay: what is told waits for :meth:`release`.
     """
 
-    sure = False
-
     def __init__(self, feed: Feed) -> None:
         self.current = True
         self.delay = False
@@ -226,6 +227,8 @@ class LossyFeed:
 
 class _Lossy:
     """What a lossy feed follows."""
+
+    sure = False
 
     def __init__(self, feed: LossyFeed, following: Following) -> None:
         self._feed = feed
@@ -280,14 +283,16 @@ class RuleSourceTestCase(SynchronousTestCase):
                 foreign_lists=self.foreign_lists,
             )
         )
-        self.asserter = IdentityAsserter(canonical=Users().canonical)
+        served = {u.auid: u for role in ("presence-xdms", "shared-xdms") for u in usages[role]}
         self.server = DocumentServer(
             [Root(ROOT)],
-            {u.auid: u for role in ("presence-xdms", "shared-xdms") for u in usages[role]}.values(),
+            served.values(),
             self.store,
             Users(),
-            self.asserter,
+            IdentityAsserter(canonical=Users().canonical),
         )
+        local = LocalBackEnd("local", self.server, served)
+        self.routes = RouteTable([Group("local", (local,), frozenset(served))])
         self.gate = Gate(lambda reader: self.client(reader or SERVER))
         self.store_feed = StoreFeed(self.store)
         self.feed = LossyFeed(self.store_feed)
@@ -318,9 +323,9 @@ class RuleSourceTestCase(SynchronousTestCase):
         """The client of a reader; other servers are not asked."""
         return self.gate.reader(reader) if root == ROOT else None
 
-    def client(self, identity: str) -> LocalClient:
+    def client(self, identity: str) -> XcapClient:
         """A client with an identity."""
-        return LocalClient(self.server, ROOT, self.asserter, (identity,))
+        return XcapClient(ServerAgent(ROOT, self.routes, (identity,)), ROOT)
 
     def put(self, path: str, octets: bytes, user: str = "") -> None:
         """Store a document, as its owner unless told otherwise; nobody looks at it yet."""

@@ -124,6 +124,7 @@ def parts(node: Node, **changes: Any) -> Parts:
         "tls": {},
         "generated": None,
         "documents": None,
+        "reading": None,
         "authorization": None,
         "proxy": None,
         "access": None,
@@ -558,7 +559,7 @@ class OperatorFileTests(SynchronousTestCase):
         node.documents.server.answers["resource-lists", "GET", 200] = 4
         node.proxy.authenticator.outcomes["wrong"] = 2
         node.proxy.site.counters.malformed = 5
-        node.proxy.remotes[0].failures["refused"] = 6
+        node.proxy.servers.remotes[0].failures["refused"] = 6
         _, samples = parse(exposition(collect_xdm(node)))
         told = 'auid="resource-lists",method="GET",code="200"'
         for name, value in (

@@ -340,7 +340,8 @@ class SubscribedTests(SynchronousTestCase):
             )
             return DocumentFollower(router, self.xcap, terms, listener)
 
-        self.feed = SubscriptionFeed(follower)
+        self.feed = SubscriptionFeed(self.node.clock, follower)
+        self.feed.start()
         self.told: list[str] = []
         self.source = RuleSource(
             self.node.clock,

@@ -301,6 +301,14 @@ class AssertedTests(PolicyTestCase):
             self.assertEqual(self.identify(message).uris, ())
             self.assertEqual(self.from_phone(request(method)).uris, ())
 
+    def test_notify(self) -> None:
+        """AUT-14: inside the trust domain the dialog proves a NOTIFY, outside Digest has to."""
+        for mode, status in (("trust", 403), ("both", 401)):
+            self.policy = self.make(mode)
+            self.assertEqual(self.identify(request("NOTIFY")).uris, ())
+            self.assertEqual(self.refused(request("NOTIFY"), Flow(PHONE)), status)
+            self.assertEqual(self.refused(request("PUBLISH")), status)
+
 
 class UntrustedTests(PolicyTestCase):
     """Requests from outside the trust domain."""

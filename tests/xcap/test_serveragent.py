@@ -1,24 +1,37 @@
-"""Tests of :mod:`xcap.localclient` with a document server."""
+"""Tests of :mod:`xcap.serveragent` with a document server."""
 
 from __future__ import annotations
 
 from zope.interface.verify import verifyObject
 
 from tests.xcap.xdms import ANN, DOCUMENT, JOE, ROOT, TRUSTED, TYPE, Asserter, XdmsTestCase
+from xcap.agent import NoAnswer
 from xcap.auth.identity import IdentityAsserter
+from xcap.client import XcapClient
 from xcap.contents import entity_tag
-from xcap.interfaces import IDocumentClient
-from xcap.localclient import LocalClient
+from xcap.interfaces import IDocumentClient, IIdentityAsserter
+from xcap.routes import Group, RouteTable
+from xcap.serveragent import ServerAgent
+from xcap.upstream import LocalBackEnd
 
 INDEX = f"test/users/{JOE}/index"
 
 
-class LocalClientTests(XdmsTestCase):
-    """Requests and who they are from."""
+class AgentTestCase(XdmsTestCase):
+    """Base with clients of the server."""
 
-    def client(self, *identities: str, root: str = ROOT) -> LocalClient:
+    def client(
+        self, *identities: str, root: str = ROOT, asserter: IIdentityAsserter | None = None
+    ) -> XcapClient:
         """A client."""
-        return LocalClient(self.server, root, Asserter(), identities)
+        back_end = LocalBackEnd("local", self.server, ["test"])
+        routes = RouteTable([Group("local", (back_end,), frozenset({"test"}))])
+        asserters = {"local": asserter or Asserter()}
+        return XcapClient(ServerAgent(root, routes, identities, asserters), root)
+
+
+class ServerAgentTests(AgentTestCase):
+    """Requests and who they are from."""
 
     def test_interface(self) -> None:
         """It is a document client."""
@@ -49,11 +62,11 @@ class LocalClientTests(XdmsTestCase):
         """AGP-49: an asserter accepts its own process, whatever networks it trusts."""
         asserter = IdentityAsserter(networks=())
         self.server._asserter = asserter
-        self.put_as(LocalClient(self.server, ROOT, asserter, (JOE,)))
-        other = LocalClient(self.server, ROOT, asserter, (ANN,))
+        self.put_as(self.client(JOE, asserter=asserter))
+        other = self.client(ANN, asserter=asserter)
         self.assertEqual(self.successResultOf(other.get(INDEX)).status, 403)
 
-    def put_as(self, client: LocalClient) -> None:
+    def put_as(self, client: XcapClient) -> None:
         """PUT that has to succeed."""
         self.assertEqual(self.finish(client.put(INDEX, DOCUMENT, TYPE))[0].status, 201)
 
@@ -73,6 +86,11 @@ class LocalClientTests(XdmsTestCase):
         )
         self.assertEqual(self.finish(client.delete(INDEX))[0].status, 404)
 
+    def test_unknown(self) -> None:
+        """AGP-51: nobody is asked for what no document server holds."""
+        failure = self.failureResultOf(self.client(JOE).get(f"other/users/{JOE}/index"), NoAnswer)
+        self.assertEqual(failure.value.kind, "unreachable")
+
     def test_elsewhere(self) -> None:
         """Only its root is asked."""
         client = self.client(JOE)
@@ -82,14 +100,14 @@ class LocalClientTests(XdmsTestCase):
             self.failureResultOf(client.delete(uri), ValueError)
 
 
-class RootTests(XdmsTestCase):
+class RootTests(AgentTestCase):
     """A root with a path and a port."""
 
     roots = ("http://xcap.example.com:8080/services/",)
 
     def test_root(self) -> None:
         """XCAP-02: URIs are below the path of the root."""
-        client = LocalClient(self.server, self.roots[0], Asserter(), (JOE,))
+        client = self.client(JOE, root=self.roots[0])
         for uri in (INDEX, self.roots[0] + INDEX):
             self.assertIn(self.finish(client.put(uri, DOCUMENT, TYPE))[0].status, (200, 201))
         self.assertEqual(self.successResultOf(client.get(INDEX)).body, DOCUMENT)
