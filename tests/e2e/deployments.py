@@ -114,6 +114,7 @@ class Apart(Deployment):
 
     :param presence: settings of a Presence Server of its own; None for none.
     :param points: where it listens, besides for its document servers.
+    :param names: numeric addresses of hosts that it calls itself by.
 
     :ivar ports: of the document servers, by role.
     :ivar ca: that has issued the certificates between them.
@@ -126,8 +127,10 @@ class Apart(Deployment):
         root: str = "",
         presence: Mapping[str, Any] | None = None,
         points: Mapping[str, Mapping[str, Any]] = OPEN_POINTS,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(case, root)
+        self._names = {name: [f"sip:{address}"] for name, address in (names or {}).items()}
         shared = Path(case.mktemp()).absolute()
         shared.mkdir(parents=True)
         self._accounts = str(shared / "accounts.db")
@@ -141,8 +144,8 @@ class Apart(Deployment):
         certified = {"certificate": here.certificate, "key": here.key}
         self._serve("rls-xdms", certified, {})
         mutual = {**certified, "client_ca": self.ca.file, "require_client_certificate": True}
-        names = {"proxy_names": ["proxy.example.com", "ps.example.com"]}
-        self._serve("presence-xdms", mutual, names)
+        known = {"proxy_names": ["proxy.example.com", "ps.example.com"]}
+        self._serve("presence-xdms", mutual, known)
         settings = self._settings(
             roles=["aggregation-proxy"],
             accounts=self._accounts,
@@ -168,6 +171,7 @@ class Apart(Deployment):
             accounts=self._accounts,
             xdms={"listen": [{"port": port, **listen}], **xdms},
             trust={"peers": [HOST]},
+            locator={"hosts": self._names},
         )
         settings["xcap"]["trusted"] = [{"identity": PRESENCE_SERVER}]
         peers = {"transport": "udp", "auth": "trust", "port": free_port()}
