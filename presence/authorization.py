@@ -127,6 +127,16 @@ class RulesetPolicy:
         self._listeners: list[Callable[[str], None]] = []
         source.watch(self._changed)
 
+    @property
+    def held(self) -> int:
+        """Presentities whose rules are at hand."""
+        return len(self._source)
+
+    @property
+    def documents(self) -> int:
+        """Copies of documents that decisions depend on."""
+        return self._source.documents
+
     def stop(self) -> None:
         """Wait for nothing any more, and forget everybody."""
         if self._call is not None:

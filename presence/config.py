@@ -424,6 +424,15 @@ def warnings(config: Config) -> list[str]:
             found.append(f"{where}: has no TLS; whoever is on the way can read what passes")
         elif public and config.certificate_files(at) is None:
             found.append(f"{where}: uses a self-signed certificate that no client trusts by itself")
+    reach = set(config.roles).union(server.name for server in config.fetch.server)
+    auids = {auid for server in config.fetch.server for auid in server.auids}
+    if "presence-server" in config.roles and not (
+        "presence-xdms" in reach or "org.openmobilealliance.pres-rules" in auids
+    ):
+        found.append(
+            "roles: no presence-xdms is here and no [[fetch.server]] names one; not the rules of"
+            " users decide who may watch, but default_decision alone"
+        )
     if config.store.type == "memory":
         found.append("store: type = memory forgets all publications and subscriptions at the end")
     return found

@@ -38,6 +38,7 @@ def collect(node: Node, problems: Mapping[int, int]) -> Iterator[Family]:
     yield from _state(node)
     yield from _store(node)
     yield from _strain(node)
+    yield from _rules(node)
     yield from collect_xdm(node)
     yield counter(
         "presence_problems_total",
@@ -279,4 +280,26 @@ def _strain(node: Node) -> Iterator[Family]:
     )
     yield counter(
         "presence_overload_shed_total", "Requests refused for overload.", ({}, guard.shed)
+    )
+
+
+def _rules(node: Node) -> Iterator[Family]:
+    policy, reading = node.authorization, node.reading
+    yield gauge(
+        "presence_rules_held",
+        "Presentities whose rules are at hand.",
+        ({}, 0 if policy is None else policy.held),
+    )
+    yield gauge(
+        "presence_rules_documents",
+        "Copies of documents that decisions depend on.",
+        ({}, 0 if policy is None else policy.documents),
+    )
+    yield gauge(
+        "presence_fetch_server_up",
+        "1 while a document server elsewhere is in use whose documents are read here.",
+        *(
+            ({"server": remote.name}, remote.up)
+            for remote in (() if reading is None else reading.servers.remotes)
+        ),
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence import config
-from presence.addresses import is_address, is_host, parse_peer, split_port
+from presence.addresses import is_address, is_host, parse_peer, sip_protocol, split_port
 from presence.certificate import ensure_certificate
 from presence.config import Config, ConfigError, Listen, default_listen, load, restart_required
 from presence.tomlfile import dotted, line_of, toml
@@ -247,6 +247,30 @@ class MessageTests(ConfigCase):
                 "of its own",
             ),
             ("[proxy]\nalgorithms = []", "proxy.algorithms", "at least one"),
+            ("[fetch]\nidentity = 'x'", "fetch.identity", "address"),
+            ("[fetch]\nexpires = 10", "fetch.expires", "from 60"),
+            (
+                "[[fetch.server]]\nname = 'a'\nservers = ['http://x']\n"
+                "[[fetch.server]]\nname = 'a'\nservers = ['http://y']",
+                "fetch.server[1].name",
+                "of its own",
+            ),
+            (
+                "[[fetch.server]]\nname = 'a'\nservers = ['http://x']\nsip = ['alice@x']",
+                "fetch.server[0].sip[0]",
+                "SIP URI of a server",
+            ),
+            (
+                "[[fetch.server]]\nname = 'a'\nservers = ['http://x']\nsip = ['sip:x', 'sip:y']",
+                "fetch.server[0].sip",
+                "one for each",
+            ),
+            (
+                "[[listen]]\ntransport = 'udp'\n"
+                "[[fetch.server]]\nname = 'a'\nservers = ['http://x']\nsip = ['sips:x']",
+                "fetch.server[0].sip[0]",
+                "such a [[listen]]",
+            ),
             ("roles = ['aggregation-proxy']", "proxy.backend", "behind the proxy"),
         ):
             error = self.refused(text)
@@ -377,6 +401,33 @@ class AccessTests(ConfigCase):
         )
         self.assertEqual(len(found), 6, found)
         self.assertEqual(config.warnings(load()), [])
+
+    def test_rules_out_of_reach(self) -> None:
+        """A Presence Server that reads no rules of users is warned of."""
+        alone = "roles = ['presence-server']\n"
+        (told,) = config.warnings(self.load(alone))
+        self.assertIn("[[fetch.server]]", told)
+        server = "[[fetch.server]]\nservers = ['http://127.0.0.1:1/']\n"
+        for more in (
+            "name = 'presence-xdms'",
+            "name = 'a'\nauids = ['org.openmobilealliance.pres-rules']",
+        ):
+            self.assertEqual(config.warnings(self.load(alone + server + more)), [])
+
+    def test_ways(self) -> None:
+        """The transport by which a server elsewhere is reached."""
+        for text, protocol in {
+            "sip:192.0.2.7": "UDP",
+            "sip:x.example:5070;transport=TCP": "TCP",
+            "sip:[2001:db8::7]:5060;transport=tls": "TLS",
+            "sips:x.example": "TLS",
+            "sip:a@x.example": None,
+            "sip:x.example;lr": None,
+            "sip:x.example;transport=sctp": None,
+            "sip:x.example:0": None,
+            "http://x.example": None,
+        }.items():
+            self.assertEqual(sip_protocol(text), protocol, text)
 
     def test_http_warnings(self) -> None:
         """HTTP without TLS, and a certificate nobody trusts, on public addresses."""
