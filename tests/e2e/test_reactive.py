@@ -1,4 +1,4 @@
-"""Reactive authorization as PKT-SP-PRS-I01 appendix I tells it, message for message (FLW-01)."""
+"""Reactive authorization as appendix I of PKT-PRS tells it, message for message (FLW-01)."""
 
 from __future__ import annotations
 
