@@ -69,7 +69,7 @@ class SourceTerms:
     local_uri: str
     expires: int = 3600
     throttle: float = 10.0
-    service_id: str = "txpresence:status"
+    service_id: str = names.PLAIN_SERVICE
     version: str = "1.0"
     device: str = ""
     route: tuple[str, ...] = ()

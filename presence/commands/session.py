@@ -76,8 +76,11 @@ class Output:
                 self.on_broken()
 
     def line(self, text: str) -> None:
-        """Write one line."""
-        self.write(text + "\n")
+        """Write one line, without characters that would move the cursor of a terminal.
+
+        What others say may be part of any line: notes, names, reasons of refusals.
+        """
+        self.write((text if text.isprintable() else "".join(filter(str.isprintable, text))) + "\n")
 
 
 class Session:

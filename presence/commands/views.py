@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from presence.commands import details
 from presence.pidf.parse import DocumentError
-from presence.pidf.summary import Summary, summarise
+from presence.pidf.plain import plain
+from presence.pidf.summary import Summary, latest_person, reachable, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,28 +35,33 @@ class Appearance:
         (nothing is said), or "" while there is no document.
     :ivar text: activities, moods, notes, and the state of the subscription when it is not
         active.
+    :ivar details: what else is known, in lines.
     """
 
     status: str
     text: str
+    details: tuple[str, ...] = ()
 
 
-def appearance(watch: PresenceWatch) -> Appearance:
-    """What is seen of ``watch`` now."""
+def appearance(watch: PresenceWatch, now: float) -> Appearance:
+    """What is seen of ``watch``.
+
+    :param now: wall-clock seconds.
+    """
     parts = []
     explained = _EXPLAINED.get(watch.state)
     if watch.state == "terminated" and watch.reason:
-        explained = f"subscription ended: {watch.reason}"
+        explained = f"subscription ended: {plain(watch.reason)}"
     summary = summary_of(watch)
     if explained and (summary is None or watch.state != "terminated" or watch.reason):
         parts.append(f"({explained})")
     if summary is None:
         return Appearance("", " ".join(parts))
-    parts += [*summary.activities, *summary.moods]
+    parts += [", ".join(details.doings(latest_person(summary), now))]
     notes = list(summary.notes)
     for service in summary.services:
         notes += service.notes
-    parts += [f'"{note}"' for note in dict.fromkeys(notes) if note]
+    parts += details.quoted(notes)
     own = watch.uri.partition(":")[2]
     contacts = dict.fromkeys(
         service.contact
@@ -62,7 +69,8 @@ def appearance(watch: PresenceWatch) -> Appearance:
         if service.basic == "open" and service.contact.partition(":")[2] not in ("", own)
     )
     parts += contacts
-    return Appearance(_status(summary), " ".join(parts))
+    text = " ".join(filter(None, parts))
+    return Appearance(_status(summary), text, tuple(details.lines(summary, now)))
 
 
 def summary_of(watch: PresenceWatch) -> Summary | None:
@@ -76,10 +84,7 @@ def summary_of(watch: PresenceWatch) -> Summary | None:
 
 
 def _status(summary: Summary) -> str:
-    said = {service.basic for service in summary.services}
-    if not summary.services:
-        return "offline"
-    return "open" if "open" in said else "closed" if "closed" in said else "unknown"
+    return (reachable(summary) or "unknown") if summary.services else "offline"
 
 
 class View(Protocol):
@@ -93,7 +98,7 @@ class View(Protocol):
 
 
 class LineView:
-    """One line per change."""
+    """One line per change, and lines of details below it."""
 
     def __init__(self, output: Output, errors: Output, wall: Callable[[], float]) -> None:
         self._output = output
@@ -103,11 +108,12 @@ class LineView:
 
     def show(self, watch: PresenceWatch, *, notified: bool) -> None:
         """Print what is seen, if it is other than before."""
-        seen = appearance(watch)
+        now = self._wall()
+        seen = appearance(watch, now)
         if self._shown.get(watch) != seen:
             self._shown[watch] = seen
-            clock = _local(self._wall())
-            self._output.line(f"{clock}  {watch.uri}  {seen.status or '-'}  {seen.text}".rstrip())
+            line = f"{_local(now)}  {watch.uri}  {seen.status or '-'}  {seen.text}".rstrip()
+            self._output.write("".join(f"{text}\n" for text in (line, *map(_below, seen.details))))
 
     def remark(self, text: str) -> None:
         """Print to the errors."""
@@ -126,17 +132,18 @@ class JsonView:
         """Print a NOTIFY with everything it told."""
         if not notified:
             return
+        now = self._wall()
         found: dict[str, object] = {
-            "time": datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
             "presentity": watch.uri,
             "subscription": watch.state,
-            "status": appearance(watch).status or None,
+            "status": appearance(watch, now).status or None,
         }
         summary = summary_of(watch)
         if summary is not None and watch.document is not None:
             found |= attrs.asdict(summary)
             found["document"] = watch.document.decode("utf-8", "replace")
-        self._output.line(json.dumps(found, ensure_ascii=False))
+        self._output.line(_escaped(json.dumps(found, ensure_ascii=False)))
 
     def remark(self, text: str) -> None:
         """Print to the errors."""
@@ -169,7 +176,7 @@ class TableView:
 
     def show(self, watch: PresenceWatch, *, notified: bool) -> None:
         """Write the table anew if a row has changed."""
-        seen = appearance(watch)
+        seen = appearance(watch, self._wall())
         before = self._rows.get(watch.uri)
         if before is None or before[1] != seen or (notified and not before[0]):
             self._rows[watch.uri] = (_local(self._wall()), seen)
@@ -177,7 +184,7 @@ class TableView:
 
     def remark(self, text: str) -> None:
         """Show the last remark under the table."""
-        self._remark = f"{_local(self._wall())}  {text}"
+        self._remark = f"{_local(self._wall())}  {plain(text)}"
         self._draw()
 
     def _draw(self) -> None:
@@ -194,6 +201,19 @@ class TableView:
         up = f"\x1b[{self._height}A" if self._height else ""
         self._output.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
         self._height = len(lines)
+
+
+def _below(text: str) -> str:
+    """A line of details below the line that begins with the time."""
+    return f"          {text}"
+
+
+def _escaped(text: str) -> str:
+    """JSON whose strings hold nothing that moves a cursor; it means the same."""
+    if text.isprintable():
+        return text
+    # what is not printable stands in strings only, since we indent nothing
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _local(seconds: float) -> str:

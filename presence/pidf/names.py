@@ -55,6 +55,9 @@ RPID_NOTE: Final = f"{{{RPID}}}note"
 XML_ID: Final = f"{{{XML}}}id"
 XML_LANG: Final = f"{{{XML}}}lang"
 
+PLAIN_SERVICE: Final = "txpresence:status"
+"""``op:service-id`` of our own sources: whether somebody can be reached at all (OMA-D03)."""
+
 BASICS: Final = frozenset({BASIC, f"{{{OMA}}}basic", f"{{{TIMED}}}basic"})
 """Elements whose value is ``open`` or ``closed``."""
 

@@ -1,33 +1,36 @@
-"""A presence document in a few words, for people (``presencectl``, the watcher client)."""
+"""A presence document as values, for people (``presencectl``, the watcher client)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import attrs
-from lxml import etree
 
 from presence.pidf import names
+from presence.pidf.components import (
+    Device,
+    Person,
+    Service,
+    Told,
+    read_device,
+    read_person,
+    read_service,
+)
+from presence.pidf.instant import instant
 from presence.pidf.parse import parse_compact, to_utf8
+from presence.pidf.plain import line, plain
 from presence.pidf.tree import attributes
 
-
-@attrs.frozen(slots=True)
-class Service:
-    """One tuple.
-
-    :ivar id: its occurrence id.
-    :ivar basic: ``"open"``, ``"closed"`` or "" when it does not say.
-    :ivar contact: contact URI, or "".
-    :ivar priority: of the contact as written, or "".
-    :ivar notes: its notes in document order.
-    """
-
-    id: str
-    basic: str
-    contact: str
-    priority: str
-    notes: tuple[str, ...]
+__all__ = [
+    "Device",
+    "Person",
+    "Service",
+    "Summary",
+    "latest_person",
+    "reachable",
+    "reachable_service",
+    "summarise",
+]
 
 
 @attrs.frozen(slots=True)
@@ -39,6 +42,8 @@ class Summary:
     :ivar notes: notes of the root and of persons.
     :ivar activities: names of the persons' activities (RFC 4480 section 3.2), each once.
     :ivar moods: names of the persons' moods, each once.
+    :ivar persons: all there is to know of persons, in document order.
+    :ivar devices: the devices in document order.
     """
 
     entity: str
@@ -46,55 +51,84 @@ class Summary:
     notes: tuple[str, ...]
     activities: tuple[str, ...]
     moods: tuple[str, ...]
+    persons: tuple[Person, ...] = ()
+    devices: tuple[Device, ...] = ()
 
 
 def summarise(document: bytes, charset: str | None = None) -> Summary:
     """What a presence document says, leaving out what only programs care for.
 
-    Tolerant: elements in any order, unknown ones are passed over. Texts are on one line
-    and free of control characters.
+    Tolerant: elements in any order, unknown ones are passed over (PID-08). Texts are on one
+    line and free of control characters.
 
     :raises presence.pidf.parse.DocumentError: not well-formed, or beyond the parser's
         limits.
     """
     root = parse_compact(to_utf8(document, charset))
-    persons = root.findall(names.PERSON)
-    notes = [*root.findall(names.NOTE)]
+    persons = tuple(map(read_person, root.iterfind(names.PERSON)))
+    notes = [line(note) for note in root.iterfind(names.NOTE)]
     for person in persons:
-        notes.extend(person.findall(names.DM_NOTE))
+        notes += person.notes
     return Summary(
-        entity=dict(attributes(root)).get("entity", "").strip(),
-        services=tuple(_service(element) for element in root.findall(names.TUPLE)),
-        notes=tuple(_line(note) for note in notes),
-        activities=tuple(dict.fromkeys(_values(persons, names.ACTIVITIES))),
-        moods=tuple(dict.fromkeys(_values(persons, names.MOOD))),
+        entity=plain(dict(attributes(root)).get("entity", "")),
+        services=tuple(map(read_service, root.iterfind(names.TUPLE))),
+        notes=tuple(notes),
+        activities=_each(person.activities for person in persons),
+        moods=_each(person.moods for person in persons),
+        persons=persons,
+        devices=tuple(map(read_device, root.iterfind(names.DEVICE))),
     )
 
 
-def _service(element: etree._Element) -> Service:
-    """The summary of a tuple."""
-    contact = element.find(names.CONTACT)
-    return Service(
-        id=element.get("id", ""),
-        basic=_line(element.find(f"{names.STATUS}/{names.BASIC}")),
-        contact=_line(contact),
-        priority="" if contact is None else contact.get("priority", ""),
-        notes=tuple(_line(note) for note in element.findall(names.NOTE)),
-    )
+def _each(elements: Iterable[tuple[Told, ...]]) -> tuple[str, ...]:
+    found = (value for several in elements for told in several for value in told.values)
+    return tuple(dict.fromkeys(found))
 
 
-def _values(persons: list[etree._Element], container: str) -> Iterator[str]:
-    """Local names of what stands in a container of values; the text of ``other``."""
-    for person in persons:
-        for value in person.iterfind(f"{container}/*"):
-            if value.tag != names.RPID_NOTE:
-                name = etree.QName(value).localname
-                yield (_line(value) or name) if name == "other" else name
+# -- what a watcher makes of it when there are several ---------------------------------------
 
 
-def _line(element: etree._Element | None) -> str:
-    """The text of an element on one printable line; "" for none."""
-    if element is None or element.text is None:
-        return ""
-    text = " ".join(element.text.split())
-    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
+def latest_person(summary: Summary) -> Person | None:
+    """The person to believe when there are several: the latest (OMA-D04, WAT-07)."""
+    return max(summary.persons, key=lambda person: _time(person.timestamp), default=None)
+
+
+def reachable(summary: Summary) -> str:
+    """``open``, ``closed``, or "" when nothing is said: by any of the services (OMA-D04).
+
+    Of several tuples of one service the latest counts, then the one with the highest priority.
+    """
+    best: dict[object, Service] = {}
+    for service in summary.services:
+        key = (service.service_id, service.version) if service.service_id else object()
+        before = best.get(key)
+        if before is None or _rank(service) > _rank(before):
+            best[key] = service
+    person = latest_person(summary)
+    said = {reachable_service(service, person) for service in best.values()}
+    return "open" if "open" in said else "closed" if "closed" in said else ""
+
+
+def reachable_service(service: Service, person: Person | None) -> str:
+    """Whether somebody can be reached by a service: the tuple's own word and OMA's (OMA-D04).
+
+    :param person: who may be unwilling whatever the service.
+    """
+    willing = (person.willingness if person is not None else "") or service.willingness
+    if willing == "closed" or service.registration == "terminated" or service.barring == "active":
+        return "closed"
+    return service.basic
+
+
+def _rank(service: Service) -> tuple[float, float]:
+    try:
+        priority = float(service.priority or 0)
+    except ValueError:
+        priority = 0.0
+    return _time(service.timestamp), priority if 0 <= priority <= 1 else 0.0
+
+
+def _time(text: str) -> float:
+    """Of a timestamp; the beginning of time when there is none."""
+    found = instant(text)
+    return float("-inf") if found is None else found

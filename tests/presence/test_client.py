@@ -540,6 +540,55 @@ class WatchTests(CommandCase):
         (line,) = self.printed()
         self.assertTrue(line.isprintable())
 
+    def test_hostile_json(self) -> None:
+        """JSON is safe for a terminal, too, and means the same."""
+        self.watch(view=JsonView(Output(self.out), Output(self.err), self.node.wall))
+        self.printed()
+        self.phone.publish(pidf(note="a&#x9b;31m\x7fb\u202e\U000e0041"))
+        self.node.advance(1)
+        (line,) = self.printed()
+        self.assertTrue(line.isprintable(), ascii(line))
+        self.assertIn("a&#x9b;31m\x7fb\u202e\U000e0041", json.loads(line)["document"])
+
+    def test_hostile_reason(self) -> None:
+        """Whatever others say in remarks and results is without control characters."""
+        Output(self.out).line("refused: \x1b[2Jno\u009b1m\r\nway\u202e")
+        self.assertEqual(self.out.getvalue(), "refused: [2Jno1mway\n")
+
+    def test_details(self) -> None:
+        """Rich presence has lines of its own below the status; JSON has it in parts."""
+        person = (
+            '<dm:person xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"'
+            ' xmlns:r="urn:ietf:params:xml:ns:pidf:rpid" id="p">'
+            "<r:activities><r:meeting/></r:activities><r:mood><r:happy/></r:mood>"
+            "<r:sphere><r:work/></r:sphere>"
+            "<r:status-icon>https://example.com/me.png</r:status-icon></dm:person></presence>"
+        )
+        body = pidf(note="hi").replace(b"</presence>", person.encode())
+        self.watch()
+        self.printed()
+        self.phone.publish(body)
+        self.node.advance(1)
+        first, *others = self.printed()
+        self.assertTrue(first.endswith(f'{BOB}  open  meeting, happy "hi"'), first)
+        self.assertEqual(
+            others,
+            [
+                "          person       sphere work",
+                "          status-icon  https://example.com/me.png",
+            ],
+        )
+        view = JsonView(Output(self.out), Output(self.err), self.node.wall)
+        self.session(FetchCommand([BOB], view))
+        (told,) = map(json.loads, self.printed())
+        self.assertEqual(told["activities"], ["meeting"])
+        self.assertEqual(told["persons"][0]["spheres"][0]["values"], ["work"])
+        self.assertEqual(
+            told["persons"][0]["links"],
+            [{"kind": "status-icon", "uri": "https://example.com/me.png", "label": ""}],
+        )
+        self.assertEqual(told["devices"], [])
+
 
 class ProcessTests(unittest.SynchronousTestCase):
     """Signals."""
