@@ -10,13 +10,14 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.parse import DocumentError, parse, to_utf8
+from presence.pidf.vocabulary import ACTIVITIES, MOODS, PLACES
 from presence.pidf.write import serialize
 from pysip.errors import ParseError
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
 from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -30,6 +31,7 @@ _NAMESPACES: dict[str, str] = {
     None: names.PIDF,  # type: ignore[dict-item]  # the stubs know no default namespace
     "dm": names.DM,
     "rpid": names.RPID,
+    "lt": names.LOCATION_TYPE,
     "op": names.OMA,
 }
 
@@ -41,13 +43,29 @@ class Status:
     :ivar basic: whether the presentity can be reached here.
     :ivar note: free text about the person, or "".
     :ivar contact: where it can be reached; "" for the presentity's own URI.
-    :ivar activities: what the person does, by their names in RFC 4480 section 3.2.
+    :ivar activities: what the person does, by their names in RFC 4480 section 3.2; what has no
+        name there is told as it is.
+    :ivar moods: how it feels, likewise (section 3.4).
+    :ivar place: what kind of place it is at, likewise (RFC 4589), or "".
+    :ivar sphere: ``home``, ``work``, ``unknown`` or "".
+    :ivar icon: URI of a picture of what it does, or "".
     """
 
     basic: Literal["open", "closed"] = "open"
     note: str = ""
     contact: str = ""
     activities: tuple[str, ...] = ()
+    moods: tuple[str, ...] = ()
+    place: str = ""
+    sphere: Literal["", "home", "work", "unknown"] = ""
+    icon: str = ""
+
+    @property
+    def personal(self) -> bool:
+        """Whether it says something of the person."""
+        return bool(
+            self.note or self.activities or self.moods or self.place or self.sphere or self.icon
+        )
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -102,6 +120,7 @@ class PresenceSource:
         # Chosen once: ids live as long as the publication (PUA-04).
         self._tuple_id = f"t{tokens.random(8)}"
         self._person_id = f"p{tokens.random(8)}"
+        self._device_id = f"d{tokens.random(8)}"
         self.publication = Publication(
             publisher,
             PublicationTerms(
@@ -144,7 +163,8 @@ class PresenceSource:
     def document(self, status: Status) -> bytes:
         """The presence document of a status (SRC-04).
 
-        It has one tuple, and a person when there is something to say of one.
+        It has one tuple, a person when there is something to say of one, and the device when
+        it is known.
         """
         terms = self.terms
         now = self._timestamp()
@@ -159,16 +179,27 @@ class PresenceSource:
             _add(service, names.DEVICE_ID, terms.device)
         _add(service, names.CONTACT, status.contact or terms.presentity)
         _add(service, names.TIMESTAMP, now)
-        if status.note or status.activities:
-            person = etree.SubElement(root, names.PERSON, id=self._person_id)
-            if status.activities:
-                activities = etree.SubElement(person, names.ACTIVITIES)
-                for activity in status.activities:
-                    etree.SubElement(activities, _RPID + activity)
-            if status.note:
-                _add(person, names.DM_NOTE, status.note)
-            _add(person, names.DM_TIMESTAMP, now)
+        if status.personal:
+            self._add_person(root, status, now)
+        if terms.device:
+            device = etree.SubElement(root, names.DEVICE, id=self._device_id)
+            _add(device, names.DEVICE_ID, terms.device)
+            _add(device, names.DM_TIMESTAMP, now)
         return serialize(root)
+
+    def _add_person(self, root: etree._Element, status: Status, now: str) -> None:
+        person = etree.SubElement(root, names.PERSON, id=self._person_id)
+        _add_values(person, names.ACTIVITIES, status.activities, _RPID, ACTIVITIES)
+        _add_values(person, names.MOOD, status.moods, _RPID, MOODS)
+        places = (status.place,) if status.place else ()
+        _add_values(person, names.PLACE_TYPE, places, f"{{{names.LOCATION_TYPE}}}", PLACES)
+        if status.sphere:
+            etree.SubElement(etree.SubElement(person, names.SPHERE), _RPID + status.sphere)
+        if status.icon:
+            _add(person, f"{_RPID}status-icon", status.icon)
+        if status.note:
+            _add(person, names.DM_NOTE, status.note)
+        _add(person, names.DM_TIMESTAMP, now)
 
     def _timestamp(self) -> str:
         """The time now, later than in every document before (PID-07)."""
@@ -179,3 +210,18 @@ class PresenceSource:
 
 def _add(parent: etree._Element, tag: str, text: str) -> None:
     etree.SubElement(parent, tag).text = text
+
+
+def _add_values(
+    parent: etree._Element, tag: str, values: Sequence[str], space: str, words: Collection[str]
+) -> None:
+    """A container of values, none without any; ``unknown`` stands alone (RFC 4480 section 5.1)."""
+    told = [value for value in values if value != "unknown"] or list(values)[:1]
+    if not told:
+        return
+    container = etree.SubElement(parent, tag)
+    for value in told:
+        if value in words:
+            etree.SubElement(container, space + value)
+        else:
+            _add(container, f"{_RPID}other", value)

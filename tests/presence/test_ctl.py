@@ -277,6 +277,18 @@ class OptionTests(CtlCase):
             (what.status.basic, what.status.note, what.status.contact), ("closed", "away", "tel:+1")
         )
         self.assertEqual((what.expires, what.once, what.keep), (60, True, False))
+        self.settings(
+            *("publish", "--user=a@example.com", "--activity=lunch", "--activity=gardening"),
+            *("--mood=happy", "--place=office", "--sphere=work", "--device=urn:uuid:1"),
+            "--icon=https://example.com/a.png",
+        )
+        what = self.ran[-1][1]._what
+        self.assertEqual(what.status.activities, ("meal", "gardening"), "lunch: RPI-06")
+        self.assertEqual((what.status.moods, what.status.place), (("happy",), "office"))
+        self.assertEqual(
+            (what.status.sphere, what.status.icon), ("work", "https://example.com/a.png")
+        )
+        self.assertEqual(what.device, "urn:uuid:1")
         self.settings("publish", "--user=a@example.com", "--file", self.file("d", "<presence/>"))
         self.assertEqual(self.ran[-1][1]._what.document, b"<presence/>")
 
@@ -297,6 +309,8 @@ class OptionTests(CtlCase):
             ("--file says all", ("publish", who, "--file=x", "--note=y")),
             ("--file x: No such file", ("publish", who, "--file=x")),
             ("--contact", ("publish", who, "--contact=not a uri")),
+            ("--icon", ("publish", who, "--icon=nowhere")),
+            ("--file says all", ("publish", who, "--file=x", "--mood=happy")),
             ("password file none", ("publish", who, "--password-file=none")),
             ("required: URI", ("watch", who)),
             ("invalid choice", ("publish", who, "--status=busy")),

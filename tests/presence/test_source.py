@@ -10,6 +10,7 @@ from presence.pidf import names
 from presence.pidf.parse import DocumentError
 from presence.pidf.summary import summarise
 from presence.pidf.validate import accept
+from presence.pidf.vocabulary import ACTIVITIES, MOODS, PLACES
 from presence.source import PresenceSource, SourceTerms, Status
 from pysip.event.publisher import Publisher
 from pysip.message import Request
@@ -65,6 +66,18 @@ class SourceTests(unittest.SynchronousTestCase):
             Status(),
             Status(basic="closed", note="<away> & so on", contact="tel:+4930123"),
             Status(activities=("on-the-phone", "meeting")),
+            Status(activities=("unknown", "away"), moods=("unknown",), place="unknown"),
+            Status(
+                note="hi",
+                activities=("meeting", "Gartenarbeit"),
+                moods=("happy", "so-so & more"),
+                place="moon base",
+                sphere="work",
+                icon="https://example.com/me.png",
+            ),
+            *(Status(activities=(word,)) for word in ACTIVITIES),
+            *(Status(moods=(word,)) for word in MOODS),
+            *(Status(place=word) for word in PLACES),
         ):
             document = self.source.document(status)
             kept = accept(document, entity_ok=lambda uri: uri == ALICE, strict=True)
@@ -89,6 +102,37 @@ class SourceTests(unittest.SynchronousTestCase):
         )
         self.assertEqual(self.tree(contact="tel:+1").findtext(f".//{names.CONTACT}"), "tel:+1")
         self.assertIsNone(self.tree().find(names.PERSON))
+
+    def test_person(self) -> None:
+        """What a person does, feels and where it is; words that have no name are told as they are.
+
+        RPI-05, RPI-01.
+        """
+        status = Status(
+            activities=("meeting", "gardening"),
+            moods=("happy",),
+            place="office",
+            sphere="work",
+            icon="https://example.com/me.png",
+        )
+        (person,) = summarise(self.source.document(status)).persons
+        self.assertEqual(person.activities[0].values, ("meeting", "gardening"))
+        self.assertEqual(person.moods[0].values, ("happy",))
+        self.assertEqual(person.place_types[0].values, ("office",))
+        self.assertEqual(person.spheres[0].values, ("work",))
+        self.assertEqual(person.links[0].uri, "https://example.com/me.png")
+        office = self.tree(place="office").find(f".//{{{names.LOCATION_TYPE}}}office")
+        self.assertIsNotNone(office)
+
+    def test_device(self) -> None:
+        """A device that is known is named by the tuple and described (SRC-04, DMO-03)."""
+        self.assertEqual(summarise(self.source.document(Status())).devices, ())
+        urn = "urn:uuid:8e56a60a-0d07-4c5b-b1e7-0d29cc2b0aa1"
+        self.source = self.make(device=urn)
+        summary = summarise(self.source.document(Status()))
+        self.assertEqual([device.device_id for device in summary.devices], [urn])
+        self.assertEqual(summary.services[0].devices, (urn,))
+        self.assertTrue(summary.devices[0].timestamp)
 
     def test_ids_stay(self) -> None:
         """Ids are the same in all documents of a publication, others elsewhere (PUA-04)."""
