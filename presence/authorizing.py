@@ -11,28 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from presence.authorization import Defaults, RulesetPolicy
+from presence.authorization import RulesetPolicy
 from presence.compose.newest import NewestComposition
 from presence.compose.oma import OmaComposition
 from presence.compose.priority import OTHERS, PERMANENT, PRESENTITY, PriorityComposition
 from presence.compose.union import UnionComposition
-from presence.copies import CopySettings
 from presence.documentcopy import OMA_RULES
+from presence.operatorrules import address, addresses, defaults, override, rule_settings
 from presence.policy import OperatorWatcherPolicy
-from presence.ruledocuments import RuleSettings
-from presence.rules.conditions import domain_key, domain_of
-from presence.rules.override import Override, OverrideEntry
+from presence.rules.conditions import domain_of
 from presence.rulesource import RuleSource
 from presence.watcherentry import WatcherLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from presence.accounts import Accounts
     from presence.config import Config
     from presence.interfaces import ICompositionPolicy
     from presence.reading import Reading
-    from presence.ruletables import OverrideList
     from presence.server import PresenceServer
     from pysip.auth.domains import Domains
 
@@ -50,7 +47,7 @@ def watcher_limits(config: Config) -> WatcherLimits:
 
 def operators(config: Config, domains: Domains) -> frozenset[str]:
     """Who may see the watchers of everybody."""
-    return _addresses(config.winfo.operators, domains)
+    return addresses(config.winfo.operators, domains)
 
 
 def composition(config: Config, domains: Domains) -> ICompositionPolicy:
@@ -63,7 +60,7 @@ def composition(config: Config, domains: Domains) -> ICompositionPolicy:
     if settings.policy == "priority":
         places = (PRESENTITY, OTHERS, PERMANENT)
         return PriorityComposition(
-            [name if name in places else _address(name, domains) for name in settings.priorities]
+            [name if name in places else address(name, domains) for name in settings.priorities]
         )
     return OmaComposition()
 
@@ -88,20 +85,13 @@ def ruleset_policy(
         return None
     first = next(iter(reading.roots.values()))
     roots = reading.roots
-    rules, fetch = config.rules, config.fetch
     source = RuleSource(
         reactor,
         reading.client,
         reading.feed,
         lambda presentity: roots.get(domain_of(presentity) or "", first),
         reading.subscribers.canonical,
-        settings=RuleSettings(
-            union=rules.union,
-            default_document=rules.default_document,
-            first=rules.first,
-            keep=rules.keep,
-            copies=CopySettings(poll=fetch.poll, check=fetch.check),
-        ),
+        settings=rule_settings(config),
     )
     package = server.package
     policy = RulesetPolicy(
@@ -118,14 +108,8 @@ def ruleset_policy(
 
 def configure(policy: RulesetPolicy, config: Config, domains: Domains) -> None:
     """Set what a reload may change."""
-    policy.defaults = Defaults(
-        config.subscription.default_decision,
-        {name: config.default_decision(name) for name in config.domain},
-    )
-    policy.override = Override(
-        tuple(_override(entry, domains) for entry in config.override.before),
-        tuple(_override(entry, domains) for entry in config.override.after),
-    )
+    policy.defaults = defaults(config)
+    policy.override = override(config, domains)
     policy.privacy_is_anonymous = config.rules.privacy_is_anonymous
 
 
@@ -148,24 +132,3 @@ class OwnIdentities(Collection[str]):
 
     def __len__(self) -> int:
         return 1
-
-
-def _override(entry: OverrideList, domains: Domains) -> OverrideEntry:
-    return OverrideEntry(
-        entry.name,
-        entry.decision,
-        _addresses(entry.watchers, domains),
-        frozenset(filter(None, map(domain_key, entry.domains))),
-        entry.anonymous,
-        entry.everybody,
-        _addresses(entry.presentities, domains),
-        frozenset(filter(None, map(domain_key, entry.presentity_domains))),
-    )
-
-
-def _addresses(texts: Iterable[str], domains: Domains) -> frozenset[str]:
-    return frozenset(_address(text, domains) for text in texts)
-
-
-def _address(text: str, domains: Domains) -> str:
-    return domains.canonical(text if ":" in text else f"sip:{text}")

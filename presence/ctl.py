@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from presence.commands import publish, rules, watch, watchers, xcap
+    from presence.commands import authorize, publish, rules, watch, watchers, xcap
 
     parser = argparse.ArgumentParser(
         prog="presencectl",
@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     publish.add_parser(parsers)
     watch.add_parser(parsers)
     watchers.add_parser(parsers)
+    authorize.add_parser(parsers)
     rules.add_parser(parsers)
     xcap.add_parser(parsers)
     return parser

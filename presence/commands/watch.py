@@ -36,11 +36,12 @@ def add_parser(parsers: Parsers) -> None:
     """Describe the command."""
     parser = parsers.add(
         "watch",
-        "watch the presence of others until stopped",
+        "watch the presence of others until stopped: status, doings, places, services, devices",
         """
 presencectl watch sip:bob@example.com --user sip:alice@example.com
 presencectl watch bob carol dave              (in alice's domain, with $PRESENCE_USER set)
 presencectl watch bob --json | jq -r .status
+presencectl watch bob --json | jq .persons
 presencectl watch bob --fetch
 """,
     )
@@ -56,7 +57,8 @@ presencectl watch bob --fetch
     parser.set_defaults(run=_run)
 
 
-def _watcher(client: PresenceClient, uris: Sequence[str], expires: int) -> Watcher:
+def make_watcher(client: PresenceClient, uris: Sequence[str], expires: int) -> Watcher:
+    """A watcher of some presentities; 0 seconds to fetch."""
     return Watcher(
         client.router,
         WatcherTerms(
@@ -86,7 +88,7 @@ class WatchCommand(LastingCommand):
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Watch; fires with the exit status when it is over."""
         self._client = client
-        self._all = watcher = _watcher(client, self._uris, self._expires)
+        self._all = watcher = make_watcher(client, self._uris, self._expires)
         self._keep(client)
         for uri in self._uris:
             self._watches.append(watcher.watch(uri, self))
@@ -152,7 +154,7 @@ class FetchCommand(Ending):
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Fetch; fires with the exit status when all answers are there."""
         self._client = client
-        watcher = _watcher(client, self._uris, 0)
+        watcher = make_watcher(client, self._uris, 0)
         statuses: list[Deferred[int]] = []
         for uri in self._uris:
             fetched = watcher.fetch(uri)

@@ -5,6 +5,7 @@ What is not concerned stays as it is, unknown elements and the ids of other clie
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from lxml import etree
@@ -13,8 +14,9 @@ from presence.pidf.parse import DocumentError, parse
 from presence.pidf.write import serialize
 from presence.rules.conditions import identity_key
 from presence.rules.decide import decide
-from presence.rules.document import read_rules
-from presence.rules.model import Context, Handling, Watcher
+from presence.rules.document import merge, read_rules
+from presence.rules.model import Context, Flavour, Handling, Watcher
+from presence.rules.ruleset import RuleSet
 from xcap.usage.names import COMMON_POLICY, OMA_COMMON_POLICY, PRES_RULES
 
 __all__ = ["NotDecisiveError", "authorize"]
@@ -41,15 +43,29 @@ class NotDecisiveError(Exception):
         self.reasons = reasons
 
 
-def authorize(document: bytes, owner: str, watcher: str, handling: Handling) -> bytes:
+def authorize(
+    document: bytes,
+    owner: str,
+    watcher: str,
+    handling: Handling,
+    context: Context,
+    *,
+    flavour: Flavour = "oma",
+    others: Iterable[RuleSet] = (),
+    taken: Iterable[str] = (),
+) -> bytes:
     """The document with a decision about one watcher.
 
     A new document has the rules for all others that clients of OMA begin with (XDM-152): oneself
     is allowed, anonymous watchers are blocked, who is not named has to wait for a decision.
 
-    :param document: of the OMA usage; empty for a new one.
+    :param document: empty for a new one, of the OMA usage.
     :param owner: canonical URI of the presentity.
     :param watcher: canonical URI.
+    :param context: what the decision depends on besides the rules, as it is now.
+    :param flavour: by the application usage of the document.
+    :param others: further documents that count with this one (XDM-100).
+    :param taken: ids of rules in all other documents, which are given to no new rule (XDM-102).
     :raises ValueError: the document cannot be read, or ``watcher`` names nobody.
     :raises NotDecisiveError: a rule for a whole domain, for example, says otherwise.
     """
@@ -57,7 +73,7 @@ def authorize(document: bytes, owner: str, watcher: str, handling: Handling) -> 
     if key is None:
         raise ValueError("no address of a watcher")
     if document:
-        read_rules(document, "oma")
+        read_rules(document, flavour)
         try:
             root = parse(document)
         except DocumentError as error:
@@ -66,20 +82,26 @@ def authorize(document: bytes, owner: str, watcher: str, handling: Handling) -> 
         root = _beginning(owner)
     chosen = f"presencectl_{handling}"
     before = etree.tostring(root)
-    target = None
+    target, ours = None, ""
     for rule in list(root.iterchildren(f"{_CP}rule")):
-        if rule.get("id") == chosen and _is_ours(rule, handling):
+        if target is None and _is_ours(rule, handling):
+            ours = rule.get("id", "")
             target = rule.find(f"{_CP}conditions/{_CP}identity")
         else:
             _forget(rule, key)
     if target is None:
-        target = _rule(root, _free_id(root, chosen), handling)
+        ours = _free_id(root, chosen, taken)
+        target = _rule(root, ours, handling)
     if all(identity_key(one.get("id", "")) != key for one in target.iterchildren(f"{_CP}one")):
         etree.SubElement(target, f"{_CP}one", {"id": watcher})
     made = document if etree.tostring(root) == before and document else serialize(root)
-    decision = decide(read_rules(made, "oma"), frozenset((owner,)), Watcher((key,)), Context(0.0))
+    rules = merge([read_rules(made, flavour), *others])
+    decision = decide(rules, frozenset((owner,)), Watcher((key,)), context)
     if decision.handling != handling:
-        raise NotDecisiveError(decision.handling, decision.reasons)
+        raise NotDecisiveError(
+            decision.handling,
+            tuple(reason for reason in decision.reasons if not reason.startswith(f"rule {ours} ")),
+        )
     return made
 
 
@@ -123,6 +145,8 @@ def _rule(root: etree._Element, name: str, handling: Handling) -> etree._Element
 
 def _is_ours(rule: etree._Element, handling: Handling) -> bool:
     """Whether a rule is as :func:`_rule` makes it: somebody else may have changed it."""
+    if not rule.get("id", "").startswith(f"presencectl_{handling}"):
+        return False
     conditions = rule.find(f"{_CP}conditions")
     said = rule.findtext(f"{_CP}actions/{_PR}sub-handling", "").strip()
     if conditions is None or said != handling:
@@ -143,10 +167,11 @@ def _forget(rule: etree._Element, key: str) -> None:
         parent.remove(rule)
 
 
-def _free_id(root: etree._Element, wanted: str) -> str:
-    taken = {rule.get("id") for rule in root.iterchildren(f"{_CP}rule")}
+def _free_id(root: etree._Element, wanted: str, taken: Iterable[str]) -> str:
+    """An id that no rule of the user has (XDM-102)."""
+    used = {rule.get("id") for rule in root.iterchildren(f"{_CP}rule")}.union(taken)
     name, number = wanted, 1
-    while name in taken:
+    while name in used:
         number += 1
         name = f"{wanted}_{number}"
     return name

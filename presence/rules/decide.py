@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
@@ -51,12 +51,14 @@ class Finding:
     :ivar handling: what it says.
     :ivar used: whether it is one of those that the decision was made of.
     :ivar conditions: each condition, for people, and whether it is true; None: undetermined.
+    :ivar place: ``rules`` of the presentity, or the operator's list ``before`` or ``after`` them.
     """
 
     rule: str
     handling: Handling
     used: bool
     conditions: tuple[tuple[str, bool | None], ...]
+    place: Literal["before", "rules", "after"] = "rules"
 
 
 def explain(

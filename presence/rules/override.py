@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 
 from presence.rules.conditions import domain_of
-from presence.rules.decide import decide
+from presence.rules.decide import Finding, decide, explain
 from presence.rules.model import VALUES, Context, Decision, Handling, Watcher
 from presence.rules.permissions import Permissions
 from presence.rules.ruleset import RuleSet
@@ -90,6 +92,42 @@ class Override:
                 if entry.covers(presentity, watcher):
                     return _after(entry, decision)
         return decision
+
+    def explain(
+        self, rules: RuleSet, presentity: frozenset[str], watcher: Watcher, context: Context
+    ) -> tuple[Finding, ...]:
+        """All entries and rules as they are asked, with what became of each in :meth:`decide`."""
+        before = _findings(self.before, "before", presentity, watcher)
+        made = any(finding.used for finding in before)
+        found = explain(rules, presentity, watcher, context)
+        decision = decide(rules, presentity, watcher, context)
+        after = _findings(self.after, "after", presentity, watcher)
+        if made or decision.source not in ("none", "default"):
+            after = _unused(after)
+        if made or any(finding.used for finding in after):
+            found = _unused(found)
+        return (*before, *found, *after)
+
+
+def _findings(
+    entries: tuple[OverrideEntry, ...],
+    place: Literal["before", "after"],
+    presentity: frozenset[str],
+    watcher: Watcher,
+) -> tuple[Finding, ...]:
+    """The entries of a list; the first that covers is used."""
+    found = []
+    used = False
+    for entry in entries:
+        covers = entry.covers(presentity, watcher)
+        conditions = (("is for this watcher and presentity", covers),)
+        found.append(Finding(entry.name, entry.handling, covers and not used, conditions, place))
+        used = used or covers
+    return tuple(found)
+
+
+def _unused(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(attrs.evolve(finding, used=False) for finding in findings)
 
 
 def _decision(entry: OverrideEntry, place: str) -> Decision:

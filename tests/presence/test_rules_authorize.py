@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from presence.rules.authorize import NotDecisiveError, authorize
+from presence.rules import authorize as editing
+from presence.rules.authorize import NotDecisiveError
 from presence.rules.decide import decide
 from presence.rules.document import read_rules
 from presence.rules.model import VALUES, Context, Decision, Handling, Watcher
@@ -14,6 +15,7 @@ from presence.rules.permissions import Permissions
 from tests.presence.rulesources import ANN, BOB, EVE, JOE, one, rule, ruleset
 from xcap.validate import parse_tree, validate
 
+NOW = 1_700_000_000.0
 HANDLINGS: tuple[Handling, ...] = tuple(VALUES)
 
 
@@ -21,6 +23,11 @@ def decision(document: bytes, watcher: str, anonymous: bool = False) -> Decision
     """What a document says."""
     rules = read_rules(document, "oma")
     return decide(rules, frozenset((JOE,)), Watcher((watcher,), anonymous), Context(0.0))
+
+
+def authorize(document: bytes, owner: str, watcher: str, handling: Handling) -> bytes:
+    """Edit a document that counts alone."""
+    return editing.authorize(document, owner, watcher, handling, Context(NOW))
 
 
 class AuthorizeTests(SynchronousTestCase):
@@ -75,6 +82,47 @@ class AuthorizeTests(SynchronousTestCase):
         self.assertIn("all", str(error))
         made = authorize(ruleset(rule("", "confirm", "x")), JOE, ANN, "allow")
         self.assertEqual(decision(made, ANN).handling, "allow")
+
+    def test_time(self) -> None:
+        """What holds now is decisive, not what held once (XDM-117)."""
+        for start, end, decisive in ((2000, 2001, True), (2023, 2024, False), (2040, 2041, True)):
+            span = (
+                f"<cp:from>{start}-01-01T00:00:00Z</cp:from>"
+                f"<cp:until>{end}-01-01T00:00:00Z</cp:until>"
+            )
+            conditions = f"<cp:identity><cp:many/></cp:identity><cp:validity>{span}</cp:validity>"
+            document = ruleset(rule(conditions, "allow", "fair"))
+            if decisive:
+                authorize(document, JOE, ANN, "block")
+            else:
+                self.assertRaises(NotDecisiveError, authorize, document, JOE, ANN, "block")
+
+    def test_ietf(self) -> None:
+        """Documents of the IETF count with others, and combine otherwise (XDM-133, XDM-100)."""
+        others = [read_rules(ruleset(one(ANN, handling="confirm", name="a")), "ietf")]
+        document = ruleset(one(BOB, ANN, name="friends"))
+        for handling in ("allow", "polite-block", "confirm"):
+            made = editing.authorize(
+                document, JOE, ANN, handling, Context(NOW), flavour="ietf", others=others
+            )
+            self.check(made)
+            self.assertIn(b'id="friends"', made)
+        error = self.assertRaises(
+            NotDecisiveError,
+            editing.authorize,
+            *(document, JOE, ANN, "block", Context(NOW)),
+            flavour="ietf",
+            others=others,
+        )
+        self.assertIn("rule a (identity one): confirm", error.reasons)
+
+    def test_taken_ids(self) -> None:
+        """No rule gets an id that another document has (XDM-102)."""
+        taken = ("presencectl_block", "presencectl_block_2")
+        made = editing.authorize(b"", JOE, ANN, "block", Context(NOW), taken=taken)
+        self.assertIn(b'"presencectl_block_3"', made)
+        again = editing.authorize(made, JOE, BOB, "block", Context(NOW), taken=taken)
+        self.assertEqual(again.count(b"presencectl_"), 1, "it is known as ours again")
 
     def test_unreadable(self) -> None:
         """What cannot be read is not changed."""

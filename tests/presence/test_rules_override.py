@@ -138,3 +138,21 @@ class OverrideTests(SynchronousTestCase):
             self.assertEqual((own.handling, own.source), ("allow", "own"))
         override = Override(before=(OverrideEntry("d", "block", uris=JOE),))
         self.assertEqual(override.decide(default_rules(), JOE, OWN, NOW).handling, "block")
+
+    def test_explained(self) -> None:
+        """XDM-139: of all entries and rules just those are used that the decision rests on."""
+        override = Override(
+            (
+                OverrideEntry("denied", "block", uris=frozenset(ANN.uris)),
+                OverrideEntry("denied too", "block", uris=frozenset(ANN.uris)),
+            ),
+            (OverrideEntry("rest", "confirm", everybody=True),),
+        )
+        rules = [rule.id for rule in self.rules.rules]
+        for watcher, used in ((ANN, ["denied"]), (EVE, ["rest"]), (OWN, ["r1", "r3"])):
+            findings = override.explain(self.rules, JOE, watcher, NOW)
+            self.assertEqual([f.rule for f in findings], ["denied", "denied too", *rules, "rest"])
+            self.assertEqual([f.rule for f in findings if f.used], used, watcher)
+            decision = override.decide(self.rules, JOE, watcher, NOW)
+            for name, reason in zip(used, decision.reasons, strict=True):
+                self.assertIn(f" {name} ", reason)
