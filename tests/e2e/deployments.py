@@ -79,7 +79,8 @@ class Deployment:
         return client
 
     def _settings(self, **changed: Any) -> dict[str, Any]:
-        return tables(xcap={"roots": {self.root: DOMAIN}}, **changed)
+        xcap = {"roots": {self.root: DOMAIN}, **changed.pop("xcap", {})}
+        return tables(xcap=xcap, **changed)
 
 
 class AllInOne(Deployment):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,10 +10,9 @@ from urllib.parse import quote
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.e2e.daemon import PASSWORD, ROOT
 from tests.e2e.deployments import AllInOne, Apart, Deployment
 from tests.e2e.phone import NOTED, PIDF, Phone, Watch, aor, notes, pidf
-from tests.e2e.wire import HOST, Message
+from tests.e2e.wire import Message
 from tests.e2e.xdm import index
 
 RULES = f"/org.openmobilealliance.pres-rules/users/{quote(aor('alice'), safe=':@')}/pres-rules"
@@ -342,50 +337,3 @@ class Operators(RulesTestCase):
         self.server.settings["override"] = {"before": []}
         self.server.reload()
         self.watch(self.bob, 200)
-
-
-class Commands(RulesTestCase):
-    """presencectl watchers, authorize and rules explain."""
-
-    def ctl(self, *words: str, status: int = 0) -> str:
-        """Run a command as alice and give what it has said."""
-        daemon = self.xdm.proxy
-        secret = daemon.directory / "secret"
-        secret.write_text(f"{PASSWORD}\n")
-        common = ["--user", aor("alice"), "--password-file", str(secret)]
-        if words[0] == "watchers":
-            common += ["--server", f"{HOST}:{daemon.port('tcp')}", "--transport", "tcp"]
-        else:
-            common += ["--root", self.xdm.root, "--ca", daemon.certificate]
-        done = subprocess.run(
-            [sys.executable, "-m", "presence.ctl", *words, *common],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        self.assertEqual(done.returncode, status, (words, done.stdout, done.stderr))
-        return done.stdout + done.stderr
-
-    def test_reactive(self) -> None:
-        """One sees who waits, decides, and is told why (issue 4, item 7)."""
-        watch = self.watch(self.bob, 202)
-        self.assertTold(self.bob, watch, "pending")
-        self.assertIn(f"{aor('bob')}: pending (subscribe)", self.ctl("watchers", "--fetch"))
-        self.assertIn("no rules", self.ctl("rules", "explain", "bob", status=1))
-        self.assertEqual(self.ctl("authorize", "bob", "allow"), f"{aor('bob')}: allow\n")
-        self.assertEqual(notes(self.assertTold(self.bob, watch, "active")), ["here"])
-        self.assertIn('"status": "active"', self.ctl("watchers", "--fetch", "--json"))
-        self.assertIn("already", self.ctl("authorize", aor("bob"), "allow"))
-        told = self.ctl("rules", "explain", "bob")
-        self.assertTrue(told.startswith(f"{aor('bob')}: allow\n"), told)
-        self.assertIn("rule presencectl_allow (allow): used", told)
-        self.assertIn("rule wp_prs_unlisted (confirm): not used", told)
-        told = self.ctl("rules", "explain", "carol", "--json")
-        self.assertEqual(json.loads(told)["decision"], "confirm")
-        self.assertTold(self.carol, self.watch(self.carol, 202), "pending")
-        self.ctl("authorize", "bob", "polite-block")
-        self.assertEqual(notes(self.assertTold(self.bob, watch, "active")), [])
-        self.ctl("authorize", "bob", "block")
-        self.assertTold(self.bob, watch, "terminated;reason=rejected")
