@@ -53,11 +53,11 @@ def appearance(watch: PresenceWatch, now: float) -> Appearance:
     if watch.state == "terminated" and watch.reason:
         explained = f"subscription ended: {plain(watch.reason)}"
     summary = summary_of(watch)
-    if explained and (summary is None or watch.state != "terminated" or watch.reason):
+    if explained:
         parts.append(f"({explained})")
     if summary is None:
         return Appearance("", " ".join(parts))
-    parts += [", ".join(details.doings(latest_person(summary), now))]
+    parts.append(", ".join(details.doings(latest_person(summary), now)))
     notes = list(summary.notes)
     for service in summary.services:
         notes += service.notes
@@ -74,8 +74,12 @@ def appearance(watch: PresenceWatch, now: float) -> Appearance:
 
 
 def summary_of(watch: PresenceWatch) -> Summary | None:
-    """The document of ``watch`` in short, None without one."""
-    if watch.document is None:
+    """The document of ``watch`` in short, None without one.
+
+    What was seen before permission was taken away, or asked for again, is no state of now.
+    """
+    ended = watch.state == "terminated" and watch.reason
+    if watch.document is None or watch.state == "pending" or ended:
         return None
     try:
         return summarise(watch.document)

@@ -268,7 +268,7 @@ class WalkTests(SynchronousTestCase):
         self.make_accounts(alice, bob)
         text = section(README, "Keep lists and rules")
         blocks = commands(text)
-        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 4, 3])
+        self.assertEqual([len(block) for block in blocks], [2, 3, 3, 4])
         second, third = self.pair("UDP")
         second.type(blocks[0][0])
         second.prompt()
@@ -305,13 +305,44 @@ class WalkTests(SynchronousTestCase):
             ".venv/bin/presencectl xcap get --ca $CA org.openmobilealliance.pres-rules/pres-rules",
             "<pr:sub-handling>polite-block</pr:sub-handling>",
         )
-        watchers, authorize, explain = blocks[4]
-        self.password(third, watchers, "nobody is watching")
-        self.password(third, authorize, "allow")
-        self.password(third, explain, "allow")
         second.interrupt()
         second.prompt()
         self.assertEqual(second.status(), 0)
+
+    def test_decide(self) -> None:
+        """Two users by hand: one waits, the other sees him, allows, is told why, and blocks.
+
+        What each terminal shows is what the page says (issue 4).
+        """
+        (alice, bob, _), *_ = commands(section(README, "See presence move"))
+        self.make_accounts(alice, bob)
+        text = section(README, "Decide who may see it")
+        blocks = commands(text)
+        self.assertEqual([len(block) for block in blocks], [3, 1, 4, 1])
+        ((export, confirm, publish), (watch,), (watchers, allow, explain, block), (delete,)) = (
+            blocks
+        )
+        (printed,) = (shown for kind, shown in _FENCED.findall(text) if not kind)
+        second, third = self.pair("UDP")
+        third.type(export)
+        third.prompt()
+        self.password(third, confirm, "sip:bob@localhost: confirm\n")
+        self.password(third, publish, "published sip:alice@localhost for 3600 s")
+        second.type(watch)
+        second.expect("Password of bob@localhost: ")
+        second.type(PASSWORD)
+        second.expect("waiting for permission")
+        self.password(third, watchers, r"sip:bob@localhost: pending \(subscribe\)")
+        self.password(third, allow, "sip:bob@localhost: allow\n")
+        second.expect("status-icon .*\n")
+        self.password(third, explain, r"because rule presencectl_allow \(identity one\): allow")
+        self.password(third, block, "sip:bob@localhost: block\n")
+        second.expect("rejected.*\n")
+        shown = _CLOCK.sub("", second.shown).strip()
+        self.assertIn(_CLOCK.sub("", printed).strip(), shown)
+        second.prompt()
+        self.assertEqual(second.status(), 1, "refused")
+        self.password(third, delete, "removed")
 
     def password(self, terminal: Terminal, line: str, expected: str) -> None:
         """Type a command and the password that it asks for; it succeeds and shows something."""

@@ -472,7 +472,27 @@ class WatchTests(CommandCase):
         self.node.presence.reauthorize()
         self.node.advance(1)
         self.ended(REFUSED)
-        self.assertIn("subscription ended: rejected", self.seen()[-1])
+        self.assertEqual(self.seen()[-1], f"{BOB}  -  (subscription ended: rejected)")
+
+    def test_permission_withdrawn(self) -> None:
+        """What was seen before is not shown as the state of now while a decision is awaited."""
+        self.phone.publish(pidf(note="secret"))
+        view = JsonView(Output(self.out), Output(self.err), self.node.wall)
+        for shown in (self.lines(), view):
+            self.node.watchers.default = "allow"
+            self.node.presence.reauthorize()
+            session = self.watch(view=shown)
+            self.node.watchers.default = "confirm"
+            self.node.presence.reauthorize()
+            self.node.advance(1)
+            before, after = self.printed()
+            self.assertIn("secret", before)
+            self.assertNotIn("secret", after)
+            self.assertNotIn("open", after)
+            session.interrupt()
+            self.node.advance(1)
+            self.printed()
+        self.assertEqual(json.loads(after)["subscription"], "pending")
 
     def test_pending(self) -> None:
         """An open decision is shown as such."""
