@@ -109,9 +109,14 @@ def _parts(summary: Summary, clock: _Clock) -> Iterator[tuple[str, str]]:
             yield "service", text
         for timed in service.timed:
             since, until = clock.when(timed.since), clock.when(timed.until)
-            span = f"from {since}" + (f" until {until}" if until else "")
-            parts = (timed.basic, span, *quoted(timed.notes))
-            yield ("planned" if clock.later(timed.since) else "before"), " ".join(parts).strip()
+            parts = (
+                timed.basic,
+                f"from {since}" if since else "",
+                f"until {until}" if until else "",
+                *quoted(timed.notes),
+            )
+            label = "planned" if clock.later(timed.since) else "before"
+            yield label, " ".join(filter(None, parts))
     for device in summary.devices:
         yield "device", _device(device, clock)
     places = [place for device in summary.devices for place in device.locations]  # LOC-02

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from presence.rules.permissions import EVERYTHING
+
 if TYPE_CHECKING:
     from presence.rulereader import Listed
     from presence.rules.decide import Finding
     from presence.rules.foresight import Outlook
     from presence.rules.model import Decision, Watcher
+    from presence.rules.permissions import Permissions
 
 __all__ = ["Explanation", "as_json", "as_text", "moment", "outlook_text"]
 
@@ -59,6 +62,8 @@ def as_text(told: Explanation) -> Iterator[str]:
     yield f"{', '.join(told.watcher.uris)}: {told.decision.handling}"
     for reason in told.decision.reasons:
         yield f"  because {reason}"
+    if told.decision.handling == "allow":
+        yield f"  sees {', '.join(_seen(told.decision.permissions)) or 'nothing'}"
     for outlook in told.outlook:
         yield f"  {outlook_text(outlook)}"
     if told.documents:
@@ -78,6 +83,24 @@ def as_text(told: Explanation) -> Iterator[str]:
             yield f"  {text}: {_TRUTH[holds]}"
     if not told.operator:
         yield "not seen from here: what the operator of the server decides before and after rules"
+
+
+def _seen(permissions: Permissions) -> Iterator[str]:
+    """What permissions let somebody see."""
+    for name in ("services", "persons", "devices"):
+        members = getattr(permissions, name)
+        if members == EVERYTHING:
+            yield f"all {name}"
+        elif members:
+            chosen = sorted(f"{kind} {value}" for kind, value in members)
+            yield f"{name} with {' or '.join(chosen)}"
+    if permissions.all_attributes:
+        yield "with all they say"
+        return
+    yield from sorted(permissions.attributes)
+    if permissions.user_input:
+        yield f"user-input ({permissions.user_input.name.lower()})"
+    yield from sorted(name.rpartition("}")[2] for name in permissions.unknown)
 
 
 def _members(told: Explanation, listed: Listed) -> str:
@@ -115,6 +138,7 @@ def as_json(told: Explanation) -> str:
             "source": decision.source,
             "reasons": decision.reasons,
             "undetermined": decision.undetermined,
+            "sees": list(_seen(decision.permissions)),
             "outlook": [
                 {
                     "decision": outlook.decision.handling,

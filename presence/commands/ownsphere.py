@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from presence.client import PresenceClient
 from presence.commands.failures import refusal
 from presence.commands.watch import make_watcher
 from presence.link import UnreachableError
@@ -15,30 +14,30 @@ from presence.watcher import FetchError
 from pysip.transport.credentials import CredentialsError
 
 if TYPE_CHECKING:
-    from presence.client import ClientSettings
+    from presence.client import PresenceClient
 
 
 class UnknownSphereError(Exception):
     """It could not be learnt; the text says why."""
 
 
-async def fetch_sphere(reactor: Any, settings: ClientSettings, presentity: str) -> str | None:
+async def fetch_sphere(client: PresenceClient, presentity: str) -> str | None:
     """The sphere by what is published now, None when there is none, or several.
 
-    :param settings: of who asks; users always see themselves (PSV-14).
+    :param client: of who asks, not started yet; users always see themselves (PSV-14).
     :raises UnknownSphereError: presence could not be fetched.
     """
-    client = PresenceClient(reactor, settings, agent="presencectl")
+    own = client.settings.aor
     what = f"asking for the sphere of {presentity}"
     try:
         await client.start()
         watch = await make_watcher(client, [presentity], 0).fetch(presentity)
         if watch.document is None:
-            raise UnknownSphereError(f"{what}: presence is not shown to {settings.aor}")
+            raise UnknownSphereError(f"{what}: presence is not shown to {own}")
         return sphere_of([parse_compact(to_utf8(watch.document))], time.time())
     except FetchError as error:
         known = client.credentials is not None
-        raise UnknownSphereError(str(refusal(error.response, what, settings.aor, known))) from None
+        raise UnknownSphereError(str(refusal(error.response, what, own, known))) from None
     except (UnreachableError, CredentialsError, DocumentError) as error:
         raise UnknownSphereError(f"{what}: {error}") from None
     finally:

@@ -135,7 +135,10 @@ def _asking(settings: ClientSettings, presentity: str) -> Callable[[], Awaitable
     def ask() -> Awaitable[str | None]:
         from twisted.internet import reactor
 
-        return fetch_sphere(reactor, settings, presentity)
+        from presence.client import PresenceClient
+
+        client = PresenceClient(reactor, settings, agent="presencectl")
+        return fetch_sphere(client, presentity)
 
     return ask
 

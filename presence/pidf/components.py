@@ -293,7 +293,7 @@ def _values(element: etree._Element) -> Iterator[str]:
         name = _name(child)
         if name == "other":
             name = line(child) or name
-        yield " ".join([name, *(_name(like) for like in child.iterchildren(etree.Element))])
+        yield " ".join([name, *(_name(like) for like in child.iterchildren(f"{_R}*"))])
     if not children and line(element):  # old documents have text there (RPI-05)
         yield line(element)
 

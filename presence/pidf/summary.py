@@ -20,6 +20,7 @@ from presence.pidf.instant import instant
 from presence.pidf.parse import parse_compact, to_utf8
 from presence.pidf.plain import line, plain
 from presence.pidf.tree import attributes
+from presence.pidf.understood import drop_not_understood
 
 __all__ = [
     "Device",
@@ -65,6 +66,7 @@ def summarise(document: bytes, charset: str | None = None) -> Summary:
         limits.
     """
     root = parse_compact(to_utf8(document, charset))
+    drop_not_understood(root)
     persons = tuple(map(read_person, root.iterfind(names.PERSON)))
     notes = [line(note) for note in root.iterfind(names.NOTE)]
     for person in persons:

@@ -11,6 +11,7 @@ from twisted.trial import unittest
 
 from presence.client import ClientSettings, PresenceClient
 from presence.commands.failures import AUTHENTICATION, OK, REFUSED, UNREACHABLE, USAGE
+from presence.commands.ownsphere import UnknownSphereError, fetch_sphere
 from presence.commands.publish import PublishCommand, Publishing
 from presence.commands.session import ClientCommand, Output, Process, Session
 from presence.commands.views import JsonView, LineView, TableView, View
@@ -608,6 +609,42 @@ class WatchTests(CommandCase):
             [{"kind": "status-icon", "uri": "https://example.com/me.png", "label": ""}],
         )
         self.assertEqual(told["devices"], [])
+
+
+class SphereTests(ClientCase):
+    """What ``presencectl rules explain`` asks for when rules depend on the sphere (XDM-116)."""
+
+    def ask(self, presentity: str = ALICE, **settings: Any) -> Deferred[str | None]:
+        """Alice asks."""
+        found = Deferred.fromCoroutine(fetch_sphere(self.client(**settings), presentity))
+        self.node.advance(40)
+        return found
+
+    def publish(self, sphere: str) -> None:
+        """Alice is somewhere."""
+        person = (
+            '<dm:person xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"'
+            ' xmlns:r="urn:ietf:params:xml:ns:pidf:rpid" id="p">'
+            f"<r:sphere>{sphere}</r:sphere></dm:person></presence>"
+        )
+        body = pidf(ALICE).replace(b"</presence>", person.encode())
+        self.assertEqual(self.node.peer().publish(body, uri=ALICE).status, 200)
+
+    def test_sphere(self) -> None:
+        """It is the one that is published, or none."""
+        self.assertIsNone(self.successResultOf(self.ask()))
+        self.publish("<r:work/>")
+        self.assertEqual(self.successResultOf(self.ask()), "work")
+
+    def test_unknown(self) -> None:
+        """Why it cannot be known is told: nobody there, not shown, nobody answers."""
+        failure = self.failureResultOf(self.ask("sip:x@elsewhere.example"), UnknownSphereError)
+        self.assertIn("404", str(failure.value))
+        self.node = Node(decision="confirm")
+        failure = self.failureResultOf(self.ask(BOB), UnknownSphereError)
+        self.assertIn("not shown to sip:alice", str(failure.value))
+        failure = self.failureResultOf(self.ask(server=("192.0.2.99", 5060)), UnknownSphereError)
+        self.assertIn("connection refused", str(failure.value))
 
 
 class ProcessTests(unittest.SynchronousTestCase):

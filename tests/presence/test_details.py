@@ -8,17 +8,48 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.commands.details import MOST, doings, lines
 from presence.pidf.instant import instant
 from presence.pidf.parse import parse
-from presence.pidf.summary import latest_person, summarise
+from presence.pidf.summary import latest_person, reachable, summarise
 from tests.presence.documents import document, vector
 
 MORNING = instant("2026-01-05T10:00:00Z") or 0.0
 EVENING = instant("2026-01-05T19:30:00Z") or 0.0
+_SPACES = (
+    ("ts", "urn:ietf:params:xml:ns:pidf:timed-status", "timed-status basic note"),
+    ("ci", "urn:ietf:params:xml:ns:pidf:cipid", "display-name icon"),
+    ("ca", "urn:ietf:params:xml:ns:pidf:caps", "servcaps audio mobility supported mobile"),
+    ("gp", "urn:ietf:params:xml:ns:pidf:geopriv10", "geopriv location-info method"),
+    ("cv", "urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr", "civicAddress A1 RD"),
+    ("g", "http://www.opengis.net/gml", "Point pos radius"),
+)
+NAMES = (
+    *("tuple", "status", "basic", "contact", "note", "timestamp"),
+    *("dm:person", "dm:device", "dm:deviceID", "dm:note", "dm:timestamp", "x:thing"),
+    *("r:activities", "r:mood", "r:other", "r:meeting", "r:note", "r:sphere", "r:place-is"),
+    *("r:user-input", "r:time-offset", "r:status-icon", "r:relationship", "r:audio", "r:class"),
+    *("op:service-description", "op:service-id", "op:version", "op:willingness", "op:basic"),
+    *("op:network-availability", "op:network", "op:active", "op:overriding-willingness"),
+    *(
+        f'{prefix}:{name} xmlns:{prefix}="{space}"'
+        for prefix, space, names in _SPACES
+        for name in names.split()
+    ),
+)
+ATTRIBUTES = (
+    "",
+    "",
+    ' from="2026-01-05T12:00:00Z"',
+    ' from="0000-00-00T00:00:00Z" until="99999-01-01T00:00:00Z"',
+    ' description="\u202ez" priority="NaN" id="&#x9b;"',
+    ' last-input="2026-01-05T09:00:00+99:99" idle-threshold="x"',
+)
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -37,12 +68,19 @@ class DetailTests(SynchronousTestCase):
     """What ``presencectl watch`` shows below the status."""
 
     def setUp(self) -> None:
-        """Be in London."""
-        self.patch(os, "environ", {**os.environ, "TZ": "UTC0"})
-        os.putenv("TZ", "UTC0")
+        """Be in Greenwich."""
+        before = os.environ.get("TZ")
+
+        def leave() -> None:
+            if before is None:
+                del os.environ["TZ"]
+            else:
+                os.environ["TZ"] = before
+            time.tzset()
+
+        os.environ["TZ"] = "UTC0"
         time.tzset()
-        self.addCleanup(time.tzset)
-        self.addCleanup(os.unsetenv, "TZ")
+        self.addCleanup(leave)
 
     def test_rich(self) -> None:
         """Everything has its line, aligned; icons are links (issue 4, item 7)."""
@@ -121,6 +159,24 @@ class DetailTests(SynchronousTestCase):
         summary = summarise(body)
         self.assertEqual(lines(summary, MORNING), ["person       idle; Moon"])
         self.assertEqual(doings(latest_person(summary), MORNING), ["away"])
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.data())
+    def test_any(self, data: st.DataObject) -> None:
+        """Whatever stands wherever, there are lines of printable text, and no failure."""
+
+        def element(depth: int) -> str:
+            name = data.draw(st.sampled_from(NAMES))
+            spans = data.draw(st.sampled_from(ATTRIBUTES))
+            count = data.draw(st.integers(0, 3)) if depth < 4 else 0
+            inner = "".join(element(depth + 1) for _ in range(count))
+            text = data.draw(st.sampled_from(("", "", "open", "closed", "7", "-1e9", "\u202ex")))
+            return f"<{name}{spans}>{text}{inner}</{name.partition(' ')[0]}>"
+
+        summary = summarise(document("".join(element(0) for _ in range(3))))
+        for text in (*lines(summary, MORNING), *doings(latest_person(summary), EVENING)):
+            self.assertTrue(text.isprintable(), ascii(text))
+        self.assertIn(reachable(summary), ("", "open", "closed"))
 
     def test_bounded(self) -> None:
         """A document cannot fill the terminal."""

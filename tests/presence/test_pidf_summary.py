@@ -120,6 +120,40 @@ class RichTests(SynchronousTestCase):
             summarise(body).services[0].locations, ("Broadway, New York; 1, 2 within 30 m",)
         )
 
+    def test_must_understand(self) -> None:
+        """An extension with something in it that must be understood and is not is ignored (PID-08).
+
+        RFC 3863 sections 4.2.3 and 4.3.3: not so what stands in an element that is ignored itself.
+        """
+        pidf = 'xmlns:p="urn:ietf:params:xml:ns:pidf"'
+        for inner, activities in (
+            (f'<r:meeting/><x:secret {pidf} p:mustUnderstand="1"/>', ()),
+            (f'<r:meeting/><x:secret {pidf} p:mustUnderstand="true"/>', ()),
+            (f'<r:meeting/><x:secret {pidf} p:mustUnderstand="false"/>', ("meeting", "secret")),
+            (
+                f'<r:meeting/><x:box><x:secret {pidf} p:mustUnderstand="1"/></x:box>',
+                ("meeting", "box"),
+            ),
+            (f'<r:meeting {pidf} p:mustUnderstand="1"/>', ("meeting",)),
+            (f'<r:other><x:a {pidf} p:mustUnderstand="1"/></r:other>', ()),
+        ):
+            body = document(
+                f'<dm:person id="p"><r:activities>{inner}</r:activities>'
+                "<r:mood><r:calm/></r:mood></dm:person>"
+            )
+            summary = summarise(body)
+            self.assertEqual(summary.activities, activities, inner)
+            self.assertEqual(summary.moods, ("calm",))
+        place = (
+            '<gp:geopriv xmlns:gp="urn:ietf:params:xml:ns:pidf:geopriv10"><gp:location-info>'
+            '<g:pos xmlns:g="http://www.opengis.net/gml">1 2</g:pos>{}'
+            "</gp:location-info></gp:geopriv>"
+        )
+        for more, found in (("", 1), (f'<x:fuzzy {pidf} p:mustUnderstand="1"/>', 0)):
+            inner = f"<status><basic>open</basic>{place.format(more)}</status>"
+            (service,) = summarise(document(f'<tuple id="t">{inner}</tuple>')).services
+            self.assertEqual((service.basic, len(service.locations)), ("open", found))
+
     def test_several(self) -> None:
         """The latest tuple of a service and the latest person count (OMA-D04, WAT-07)."""
 

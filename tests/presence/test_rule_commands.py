@@ -424,6 +424,38 @@ class ExplainTests(RuleCommandCase):
         )
         self.assertEqual(self.object(EVE, operator=operator)["decision"], "block")
 
+    def test_seen(self) -> None:
+        """What an allowed watcher sees is told in the words of the rules (XDM-140 to XDM-142)."""
+        for shown, seen in (
+            ("", []),
+            ("<pr:provide-all-attributes/>", ["with all they say"]),
+            (
+                "<pr:provide-persons><pr:all-persons/></pr:provide-persons>"
+                "<pr:provide-services><pr:class>work</pr:class>"
+                "<pr:service-uri-scheme>tel</pr:service-uri-scheme></pr:provide-services>"
+                "<pr:provide-mood>true</pr:provide-mood>"
+                "<pr:provide-activities>true</pr:provide-activities>"
+                "<pr:provide-user-input>bare</pr:provide-user-input>"
+                '<pr:provide-unknown-attribute name="x" ns="urn:x">true'
+                "</pr:provide-unknown-attribute>",
+                [
+                    "services with class work or service-uri-scheme tel",
+                    "all persons",
+                    "activities",
+                    "mood",
+                    "user-input (bare)",
+                    "x",
+                ],
+            ),
+        ):
+            allowed = one(BOB, name="bob").replace(
+                "</cp:rule>", f"<cp:transformations>{shown}</cp:transformations></cp:rule>"
+            )
+            self.documents[OMA] = ruleset(allowed)
+            self.assertEqual(self.object(BOB)["sees"], seen)
+            self.assertIn(f"  sees {', '.join(seen) or 'nothing'}\n", self.explain(BOB))
+        self.assertNotIn("sees", self.explain(ANN))
+
     def test_anonymous(self) -> None:
         """Who asks for privacy, and how the operator takes that (XDM-119)."""
         self.documents[OMA] = ruleset(
