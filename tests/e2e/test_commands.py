@@ -13,7 +13,7 @@ from urllib.parse import quote
 from presence.commands.failures import REFUSED
 from tests.e2e.daemon import PASSWORD, ROOT
 from tests.e2e.phone import aor, notes
-from tests.e2e.test_rules import LISTS, RulesTestCase, one, rich, rule, ruleset
+from tests.e2e.test_rules import LISTS, RULES, RulesTestCase, one, rich, rule, ruleset
 from tests.e2e.wire import HOST
 
 IETF = f"/pres-rules/users/{quote(aor('alice'), safe=':@')}/index"
@@ -124,7 +124,19 @@ class Operating(CommandTestCase):
         "override": {
             "before": [{"name": "refused", "decision": "block", "watchers": ["bob@example.com"]}]
         },
-        "xcap": {"trusted": [{"identity": "sip:carol@example.com"}]},
+        "xcap": {
+            "trusted": [
+                {
+                    "identity": "sip:carol@example.com",
+                    "auids": [
+                        "org.openmobilealliance.pres-rules",
+                        "pres-rules",
+                        "resource-lists",
+                        "org.openmobilealliance.xcap-directory",
+                    ],
+                }
+            ]
+        },
     }
 
     def test_explain(self) -> None:
@@ -148,6 +160,11 @@ class Operating(CommandTestCase):
         told = self.ctl("rules", "explain", "bob")
         self.assertTrue(told.startswith(f"{aor('bob')}: allow\n"), told)
         self.assertIn("not seen from here: what the operator", told)
+        self.assertEqual(self.client.delete(RULES).status, 200)
+        self.client.store(IETF, ruleset(rule("dave", one("dave"), "polite-block")))
+        told = json.loads(self.ctl("rules", "explain", "dave", "--json", *config, user="carol"))
+        self.assertEqual(told["decision"], "polite-block")
+        self.assertEqual(told["documents"], ["pres-rules/index"])
         told = self.ctl("rules", "explain", "bob", "--presentity", "alice", status=1, user="bob")
         self.assertIn("403", told)
         self.ctl("rules", "explain", "bob", "--config", str(Path("none.toml")), status=2)

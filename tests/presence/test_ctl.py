@@ -323,6 +323,9 @@ class OptionTests(CtlCase):
         for arguments in (
             ("publish",),
             ("watch",),
+            ("watchers",),
+            ("authorize",),
+            ("rules", "explain"),
             ("account",),
             ("account", "add"),
             ("account", "list"),
