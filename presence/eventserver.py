@@ -87,8 +87,7 @@ class EventServer:
 
     def reauthorize(self) -> None:
         """Decide anew on all subscriptions, after the watcher policy has changed."""
-        for package, resource in self.notifier.resources():
-            self.notifier.reauthorize(package, resource)
+        self.notifier.reauthorize_all()
 
     def stop(self) -> None:
         """Send no more NOTIFYs."""

@@ -74,17 +74,25 @@ class TimerWheel:
 
     A timer never fires early and at most ``granularity`` late.
 
-    :param clock: monotonic time and delayed calls.
+    :param clock: monotonic time and delayed calls; readable.
     :param granularity: width of a slot in seconds.
-    :param budget: timers fired in one reactor turn; the rest go on in the next.
+    :param budget: most timers fired in one reactor turn; the rest go on in the next.
+    :param seconds: how long that may take.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, granularity: float = 0.05, budget: int = 500) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: IReactorTime,
+        granularity: float = 0.05,
+        budget: int = 500,
+        seconds: float = 0.01,
+    ) -> None:
+        self.clock = self._clock = clock
         self._granularity = granularity
         self._budget = budget
+        self._seconds = seconds
         self._slots: dict[int, dict[Timed, None]] = {}
         self._order: list[int] = []
         self._call: IDelayedCall | None = None
@@ -140,13 +148,14 @@ class TimerWheel:
 
     def _turn(self) -> None:
         self._call = None
-        now = int(self._clock.seconds() / self._granularity + 1e-6)
+        began = self._clock.seconds()
+        now = int(began / self._granularity + 1e-6)
         budget = self._budget
         while self._order and self._order[0] <= now:
             slot = self._order[0]
             waiting = self._slots[slot]
             while waiting:
-                if budget == 0:
+                if budget == 0 or self._clock.seconds() - began >= self._seconds:
                     self._next = slot
                     self._call = self._clock.callLater(0, self._turn)
                     return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from operator import length_hint
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -17,12 +15,13 @@ from pysip.event.subscription import CSEQ_BLOCK, FORCED, Subscription
 from pysip.event.table import SubscriptionTable
 from pysip.event.throttle import Pacer, TokenBucket
 from pysip.mime import disposition_optional
+from pysip.slices import Slices
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from pysip.event.interfaces import IEventPackage, IEventStateStore, IRatePolicy
     from pysip.event.records import SubscriptionRecord
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
 _TIMEOUT = "terminated;reason=timeout"
 _UNKNOWN = 1
 """Digest of no view at all: nobody knows what the watcher has seen last."""
-_DECIDED_AT_ONCE = 250
-"""Subscriptions decided on in one reactor turn: some 10 ms."""
+_DECIDE, _END = "decide", "end"
+_LOOKED_AT = 5000
+"""Subscriptions that are looked at, and most often passed over, in one slice."""
 _ERASE_AGAIN = 1.0
 """Seconds until the removal of a subscription is tried again in the store."""
 
@@ -50,6 +50,7 @@ class Notifier:
     :param wall: wall-clock seconds.
 
     :ivar sender: sends the NOTIFYs.
+    :ivar slices: what concerns very many subscriptions.
     """
 
     _log = Logger()
@@ -70,9 +71,9 @@ class Notifier:
         self._packages: dict[str, IEventPackage] = {}
         self._table = SubscriptionTable()
         self._last_id = 0
-        # (package, resource) -> subscriptions that are still to be decided on anew
-        self._undecided: dict[tuple[str, str], Iterator[Subscription]] = {}
-        self._deciding: IDelayedCall | None = None
+        self.slices = Slices(ua.clock)
+        # watchers who are no more, until all subscriptions were looked at
+        self._gone: dict[str, float] = {}
         self.sender = NotifySender(ua, store, self._packages, rates, policy, wall, self._remove)
         self._pacer: Pacer[Subscription] = Pacer(
             self._clock,
@@ -109,9 +110,7 @@ class Notifier:
     def stop(self) -> None:
         """Send nothing more; call it before the store is stopped."""
         self._pacer.stop()
-        if self._deciding is not None:
-            self._deciding.cancel()
-            self._deciding = None
+        self.slices.stop()
         self.sender.stopped = True
         for subscription in self._table.dialogs.values():
             if (
@@ -435,6 +434,47 @@ class Notifier:
         # Only after the removal is durable, so that no NOTIFY can follow the last one.
         self._erase(subscription.id, lambda: self._finish(subscription, state))
 
+    def end_resource(
+        self, package: str, resource: str, before: float, ended: Callable[[], None]
+    ) -> None:
+        """End all subscriptions to a resource that is no more: ``noresource`` (PSV-19).
+
+        Of very many that takes several turns of the reactor, and nothing is decided meanwhile.
+
+        :param before: wall-clock time; subscriptions made later are to another resource.
+        :param ended: called at the end.
+        """
+
+        def end(subscription: Subscription) -> None:
+            if subscription.created < before:
+                self.terminate(subscription, "noresource")
+
+        self.slices.run(
+            (_END, package, resource),
+            lambda: self.subscriptions(package, resource),
+            end,
+            ended,
+        )
+
+    def end_watchers(self, gone: Mapping[str, float]) -> None:
+        """End all subscriptions of watchers who are no more: ``rejected`` (PSV-19).
+
+        With ``deactivated`` or ``probation`` they would come again.
+
+        :param gone: wall-clock times by URI; subscriptions made later are of somebody else.
+        """
+        watching = {uri: before for uri, before in gone.items() if self._table.watching(uri)}
+        if not watching:
+            return
+        self._gone.update(watching)
+
+        def end(subscription: Subscription) -> None:
+            if subscription.created < self._gone.get(subscription.watcher.uri, 0.0):
+                self.terminate(subscription, "rejected")
+
+        everybody = self._table.dialogs
+        self.slices.run(_END, lambda: list(everybody.values()), end, self._gone.clear, _LOOKED_AT)
+
     def _finish(self, subscription: Subscription, state: str) -> None:
         subscription.ending = state
         self.sender.owe(subscription, FORCED)
@@ -481,29 +521,24 @@ class Notifier:
 
         Of a resource with very many that takes several turns of the reactor.
         """
-        key = package, resource
-        self._undecided[key] = iter(self.subscriptions(package, resource))
-        self._decide_some(key)
-        if key in self._undecided and self._deciding is None and not self.sender.stopped:
-            self._deciding = self._clock.callLater(0, self._decide_more)
+        if (_END, package, resource) in self.slices:
+            return  # there is nothing to decide any more
+        known = self._packages[package]
 
-    def _decide_more(self) -> None:
-        self._deciding = None
-        for key in self._undecided:
-            self._decide_some(key)
-            break
-        if self._undecided:
-            self._deciding = self._clock.callLater(0, self._decide_more)
-
-    def _decide_some(self, key: tuple[str, str]) -> None:
-        known = self._packages[key[0]]
-        undecided = self._undecided[key]
-        for subscription in islice(undecided, _DECIDED_AT_ONCE):
+        def decide(subscription: Subscription) -> None:
             if self._table.holds(subscription):
-                self._decided(subscription, known.authorize(key[1], subscription.watcher))
-        if length_hint(undecided) == 0 and self._undecided.get(key) is undecided:
-            del self._undecided[key]
-            self.changed(*key)
+                self._decided(subscription, known.authorize(resource, subscription.watcher))
+
+        self.slices.run(
+            (_DECIDE, package, resource),
+            lambda: self.subscriptions(package, resource),
+            decide,
+            lambda: self.changed(package, resource),
+        )
+
+    def reauthorize_all(self) -> None:
+        """Decide anew on all subscriptions, as their turns come."""
+        self.slices.run(_DECIDE, self.resources, lambda key: self.reauthorize(*key))
 
     def resources(self) -> list[tuple[str, str]]:
         """(package, resource) of everything that is subscribed to."""
@@ -554,8 +589,7 @@ class Notifier:
 
     def resume(self) -> None:
         """Decide anew on what was recovered, and tell watchers whose view has changed, paced."""
-        for package, resource in self.resources():
-            self.reauthorize(package, resource)
+        self.reauthorize_all()
 
 
 def _event_value(event: EventType) -> str:

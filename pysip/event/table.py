@@ -106,6 +106,10 @@ class SubscriptionTable:
         """How many subscriptions wait for a decision."""
         return sum(self._pending.values())
 
+    def watching(self, watcher: str) -> int:
+        """How many subscriptions a watcher has."""
+        return self._per_watcher[watcher]
+
     def members(self, package: str, resource: str) -> list[Subscription]:
         """The subscriptions to a resource."""
         return list(self.resources.get((package, resource), {}).values())

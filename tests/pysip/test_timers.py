@@ -85,6 +85,28 @@ class TimerWheelTests(SynchronousTestCase):
         self.assertEqual(at_turn, [10, 20])
         self.assertEqual(len(self.fired), 25)
 
+    def test_turns_are_short(self) -> None:
+        """Timers that take long are spread over more turns (NFR-01)."""
+        wheel = TimerWheel(self.clock, 0.05, seconds=0.01)
+        turns: list[int] = []
+        fired: list[int] = []
+
+        def fire() -> None:
+            fired.append(len(turns))
+            self.clock.rightNow += 0.004
+
+        for _ in range(7):
+            wheel.after(1, Alarm(fire))
+        call_later = self.clock.callLater
+
+        def counting(delay: float, function: Callable[[], None]) -> object:
+            turns.append(0)
+            return call_later(delay, function)
+
+        self.clock.callLater = counting  # type: ignore[assignment, method-assign]
+        self.clock.advance(1)
+        self.assertEqual(fired, [0, 0, 0, 1, 1, 1, 2])
+
     def test_stop(self) -> None:
         """A stopped wheel leaves no delayed call behind."""
         self.wheel.after(1, self.alarm("a"))
