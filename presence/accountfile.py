@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -37,6 +38,21 @@ CREATE TABLE identity (
 ) WITHOUT ROWID;
 CREATE INDEX identity_of ON identity (aor, position);
 """
+_REMOVALS = (
+    # When an identity was removed last, in seconds since the epoch: a server that was not
+    # running has to learn of it, too.  Releases without this table leave it alone, and the
+    # trigger works for them.
+    """CREATE TABLE IF NOT EXISTS removal (
+    uri TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) WITHOUT ROWID""",
+    """CREATE TRIGGER IF NOT EXISTS identity_removed AFTER DELETE ON identity BEGIN
+    INSERT OR REPLACE INTO removal
+        VALUES (old.uri, (julianday('now') - 2440587.5) * 86400.0);
+END""",
+)
+_REMEMBERED = 90 * 86400.0
+"""Seconds that a removal is remembered; nothing that it ends lasts as long."""
 _BUSY_SECONDS = 5.0
 
 Secrets = dict[str, dict[str, str]]
@@ -138,6 +154,9 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
             raise AccountError(
                 f"{path}: was written by a newer release (format {version}); use that release"
             )
+        for statement in _REMOVALS:
+            database.execute(statement)
+        database.execute("DELETE FROM removal WHERE at < ?", (time.time() - _REMEMBERED,))
         database.execute("COMMIT")
     finally:
         if database.in_transaction:
@@ -259,3 +278,11 @@ def rows(database: sqlite3.Connection) -> list[tuple[str, str, tuple[str, ...], 
             found.append((aor, realm, uris, secrets))
         uris.append(uri)
     return [(aor, realm, tuple(uris), secrets) for aor, realm, uris, secrets in found]
+
+
+def removals(database: sqlite3.Connection) -> dict[str, float]:
+    """When identities were removed, in seconds since the epoch; they may belong to somebody again.
+
+    Removals of long ago are not remembered.
+    """
+    return dict(database.execute("SELECT uri, at FROM removal").fetchall())

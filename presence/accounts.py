@@ -17,13 +17,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from presence.accountfile import Account, AccountError, AccountStore, Secrets, connect, rows
+from presence.accountfile import (
+    Account,
+    AccountError,
+    AccountStore,
+    Secrets,
+    connect,
+    removals,
+    rows,
+)
 from presence.oplog import ACCOUNTS_UNREADABLE, cleared, report
 from pysip.auth.digest import ALGORITHMS, hash_hex
 from pysip.interfaces import ICredentialSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.interfaces import IReactorFromThreads
 
@@ -38,15 +46,17 @@ class _Copy:
     :ivar owners: aor by identity.
     :ivar aors: all addresses of record.
     :ivar names: user name by its hash, realm and algorithm, where that is wanted (AGP-36).
+    :ivar removals: when identities were removed.
     """
 
-    __slots__ = ("aors", "entries", "names", "owners")
+    __slots__ = ("aors", "entries", "names", "owners", "removals")
 
     def __init__(self, database: sqlite3.Connection, hashed: bool) -> None:
         self.entries: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self.owners: dict[str, str] = {}
         self.aors: set[str] = set()
         self.names: dict[tuple[str, str, str], str] = {}
+        self.removals = removals(database)
         decode = msgspec.json.Decoder(Secrets).decode
         for aor, realm, uris, secrets in rows(database):
             self.aors.add(aor)
@@ -98,6 +108,8 @@ class _Following:
 
 
 _UNREADABLE = (AccountError, OSError, sqlite3.Error, msgspec.DecodeError)
+_NOTICED = 5.0
+"""Seconds after its removal in which an identity may still have been taken for good."""
 _PLACE = {algorithm: place for place, algorithm in enumerate(ALGORITHMS)}
 
 
@@ -131,6 +143,7 @@ class Accounts:
         self._entries: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self._owners: dict[str, str] = {}
         self._removed: list[Callable[[set[str]], None]] = []
+        self._gone: list[Callable[[Mapping[str, float]], None]] = []
         self._thread: threading.Thread | None = None
         self._quit = threading.Event()
         self._stopped: Deferred[None] = Deferred()
@@ -167,6 +180,15 @@ class Accounts:
         """Call back with the addresses of record that have left the file while it is followed."""
         self._removed.append(removed)
 
+    def when_gone(self, gone: Callable[[Mapping[str, float]], None]) -> None:
+        """Call back with identities that were removed, with the time until which that holds.
+
+        Told before the start is over: all that are remembered, so that what a removal means can
+        be made up for; from then on what is new.  The time is that of the wall clock: what was
+        made later, under an identity that somebody has got again, is of that other one.
+        """
+        self._gone.append(gone)
+
     def start(self) -> Deferred[None]:
         """Read the file and begin to follow it.
 
@@ -195,23 +217,26 @@ class Accounts:
         try:
             connect(self._path).close()
             first = following.read()
-            known = first.aors if first is not None else set()
+            if first is not None:
+                self._reactor.callFromThread(self._tell_gone, first.removals, first.owners)
             self._reactor.callFromThread(self._install, first, started)
         except _UNREADABLE as error:
             if not isinstance(error, AccountError):
                 error = AccountError(f"{self._path}: cannot be read ({error})")
             self._reactor.callFromThread(started.errback, Failure(error))
         else:
-            self._watch(following, known)
+            self._watch(following, first)
         following.close()
         self._reactor.callFromThread(self._ended)
 
-    def _watch(self, following: _Following, known: set[str]) -> None:
+    def _watch(self, following: _Following, first: _Copy | None) -> None:
         """Hand over every change, until told to quit.
 
-        :param known: addresses of record in the file so far.
+        :param first: what is in the file so far.
         """
         working = True
+        known = first.aors if first is not None else set()
+        past = first.removals if first is not None else {}
         while not self._quit.wait(self._poll):
             try:
                 copy = following.read()
@@ -226,6 +251,10 @@ class Accounts:
                 working = True
                 if copy is not None:
                     self._reactor.callFromThread(self._install, copy, None)
+                    new = {u: at for u, at in copy.removals.items() if past.get(u) != at}
+                    past = copy.removals
+                    if new:
+                        self._reactor.callFromThread(self._tell_gone, new, copy.owners)
                     gone, known = known - copy.aors, copy.aors
                     if gone:
                         self._reactor.callFromThread(self._tell_removed, gone)
@@ -243,6 +272,11 @@ class Accounts:
     def _tell_removed(self, gone: set[str]) -> None:
         for removed in self._removed:
             removed(gone)
+
+    def _tell_gone(self, removed: Mapping[str, float], owners: Mapping[str, str]) -> None:
+        until = {uri: at if uri in owners else at + _NOTICED for uri, at in removed.items()}
+        for gone in self._gone:
+            gone(until)
 
     def _ended(self) -> None:
         self._thread = None

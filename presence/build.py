@@ -33,6 +33,7 @@ from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
 from presence.reading import build_reading
 from presence.registrar import Registrar, RegistrarPolicy
+from presence.removal import Removals
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
@@ -80,6 +81,7 @@ class Node:
     :ivar proxy: the Aggregation Proxy, None without that role.
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
     :ivar sites: the HTTP servers but that of operators, with their listening points.
+    :ivar removals: ends what concerns users whose accounts are removed.
     """
 
     wheel: TimerWheel
@@ -101,6 +103,7 @@ class Node:
     proxy: Proxy | None
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
+    removals: Removals
 
 
 def build_node(config: Config, reactor: Any) -> Node:
@@ -127,6 +130,9 @@ def build_node(config: Config, reactor: Any) -> Node:
     )
     ua.network = config.trust.network_name
     events = _events(config, ua, store, domains, accounts, reactor)
+    removals = Removals(events, reactor)
+    if config.xcap.users == "accounts":
+        accounts.when_gone(removals.gone)
     registrar = _registrar(config, store, domains, reactor, wheel)
     if "registrar" in config.roles:
         ua.add_method("REGISTER", registrar.serve)
@@ -163,6 +169,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         proxy,
         access,
         _sites(config, documents, proxy),
+        removals,
     )
 
 

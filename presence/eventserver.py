@@ -9,7 +9,7 @@ from pysip.event.notifier import Notifier
 from pysip.uri import TelUri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.defer import Deferred
 
@@ -88,6 +88,19 @@ class EventServer:
     def reauthorize(self) -> None:
         """Decide anew on all subscriptions, after the watcher policy has changed."""
         self.notifier.reauthorize_all()
+
+    def end_watchers(self, gone: Mapping[str, float]) -> None:
+        """Users are no more: end what they watch (PSV-19).
+
+        :param gone: canonical URIs with wall-clock times; what was made later is of others.
+        """
+        self.notifier.end_watchers(gone)
+
+    def end_presentity(self, uri: str, before: float) -> None:
+        """A user is no more: there is nobody to watch (PSV-19); nothing, without such a package.
+
+        :param before: wall-clock time; what was made later is of somebody else.
+        """
 
     def stop(self) -> None:
         """Send no more NOTIFYs."""

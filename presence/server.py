@@ -11,7 +11,7 @@ from presence.watcherbook import WatcherBook
 from presence.watcherinfo import TERMINATED, WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from twisted.internet.defer import Deferred
 
@@ -132,23 +132,47 @@ class PresenceServer(EventServer):
     def resume(self) -> None:
         """Decide anew on all watchers, and tell those whose view has changed meanwhile."""
         super().resume()
-        self._decide_on_waiting()
+        if self.book is not None:
+            self.book.reauthorize_all()
 
     def reauthorize(self) -> None:
         """Decide anew on all subscriptions and on who waits, after the policy has changed."""
         super().reauthorize()
-        self._decide_on_waiting()
+        if self.book is not None:
+            self.book.reauthorize_all()
+
+    def end_watchers(self, gone: Mapping[str, float]) -> None:
+        """Users are no more: they watch nobody, and wait for no decision (PSV-19)."""
+        super().end_watchers(gone)
+        if self.book is not None:
+            for uri, before in gone.items():
+                self.book.forget(uri, before)
+
+    def end_presentity(self, uri: str, before: float) -> None:
+        """End what concerns a presentity: its watchers first, and who looks at them last.
+
+        A publication that went first would be told to all watchers.
+        """
+        package, notifier = self.package.name, self.notifier
+
+        def unwatched() -> None:
+            if self.book is not None:
+                self.book.removed(uri, before, decided)
+            else:
+                decided()
+
+        def decided() -> None:
+            self.compositor.remove_resource(package, uri, before)
+            if self.watcherinfo is not None:
+                notifier.end_resource(self.watcherinfo.name, uri, before)
+
+        notifier.end_resource(package, uri, before, unwatched)
 
     def stop(self) -> None:
         """Send no more NOTIFYs."""
         if self.book is not None:
             self.book.stop()
         super().stop()
-
-    def _decide_on_waiting(self) -> None:
-        if self.book is not None:
-            for resource in self.book.waited_for():
-                self.book.reauthorize(resource)
 
     def _decisions_changed(self, presentity: str) -> None:
         """Rules, lists, sphere or the time make other decisions (XDM-137, PSV-09)."""

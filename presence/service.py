@@ -105,6 +105,7 @@ class PresenceService(Service):
         _settle_memory()
         node.guard.start()
         node.events.resume()
+        node.removals.start()
         if node.proxy is not None:
             node.proxy.start()
         self._running = True
@@ -202,6 +203,7 @@ class PresenceService(Service):
             await node.proxy.stop()
         node.ua.draining = True
         node.guard.stop()
+        node.removals.stop()
         node.events.stop()
         if node.authorization is not None:
             node.authorization.stop()

@@ -20,6 +20,7 @@ from presence.interfaces import IWatcherObserver
 from presence.watcherentry import OPEN, WORD, Entry, Table, WatcherLimits, make_key
 from presence.watcherinfo import ACTIVE, INIT, PENDING, TERMINATED, WAITING, step
 from pysip.interfaces import Identity
+from pysip.slices import Slices
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pysip.event.interfaces import ISubscription
     from pysip.timers import TimerWheel
 
+_DECIDE: Final = "decide"
+_END: Final = "end"
 _SAVE_AGAIN: Final = 1.0
 """Seconds until what the store has refused is written again."""
 
@@ -75,6 +78,7 @@ class WatcherBook:
         self._stopped = False
         self._unsaved: dict[int, Entry] = {}
         self._save_again = Alarm(self._save_unsaved)
+        self._slices = Slices(wheel.clock)
 
     # -- what is known ------------------------------------------------------------------
 
@@ -169,18 +173,46 @@ class WatcherBook:
     # -- decisions ----------------------------------------------------------------------
 
     def reauthorize(self, resource: str) -> None:
-        """The rules have changed: decide on those who wait without a subscription (XDM-137)."""
-        for entry in self._waiting(resource):
-            decision = self._decide(resource, entry.watcher)
-            if decision == "block":
-                self._put(entry, "rejected")
-            elif decision != "confirm":
-                self._put(entry, "approved")
+        """The rules have changed: decide on those who wait without a subscription (XDM-137).
 
-    def removed(self, resource: str) -> None:
-        """The presentity is no more: nobody need wait for its decision."""
-        for entry in self._waiting(resource):
-            self._put(entry, "noresource")
+        Of very many that takes several turns of the reactor.
+        """
+        self._slices.run((_DECIDE, resource), lambda: self._waiting(resource), self._decide_on_one)
+
+    def reauthorize_all(self) -> None:
+        """Decide on all who wait without a subscription, as their turns come."""
+        self._slices.run(_DECIDE, self.waited_for, self.reauthorize)
+
+    def _decide_on_one(self, entry: Entry) -> None:
+        if entry.status != WAITING:
+            return
+        decision = self._decide(entry.resource, entry.watcher)
+        if decision == "block":
+            self._put(entry, "rejected")
+        elif decision != "confirm":
+            self._put(entry, "approved")
+
+    def removed(self, resource: str, before: float, done: Callable[[], None] | None = None) -> None:
+        """The presentity is no more: nobody need wait for its decision (PSV-19).
+
+        :param before: wall-clock time; who has come later waits for another.
+        :param done: called at the end.
+        """
+
+        def end(entry: Entry) -> None:
+            if entry.status == WAITING and entry.created < before:
+                self._put(entry, "noresource")
+
+        self._slices.run((_END, resource), lambda: self._waiting(resource), end, done)
+
+    def forget(self, uri: str, before: float) -> None:
+        """A watcher is no more: it waits for nobody's decision (PSV-19).
+
+        :param before: wall-clock time; who has come later is somebody else.
+        """
+        for entry in list(self._by_watcher.get(uri, {}).values()):
+            if entry.status == WAITING and entry.created < before:
+                self._put(entry, "rejected")
 
     def give_up(self, entry: Entry) -> None:
         """Wait no longer for a decision (WFS-04)."""
@@ -317,6 +349,7 @@ class WatcherBook:
     def stop(self) -> None:
         """Try no more to write; call it before the store is stopped."""
         self._stopped = True
+        self._slices.stop()
 
     def _recall(self, table: Table, subscription: ISubscription) -> Entry | None:
         """The entry of a subscription that was recovered, if it has a record."""

@@ -312,10 +312,14 @@ class Compositor:
             else:
                 self._enter(Publication(self, record), record.expires - now)
 
-    def remove_resource(self, package: str, resource: str) -> None:
-        """Drop all publications of a resource (PSV-19)."""
+    def remove_resource(self, package: str, resource: str, before: float) -> None:
+        """Drop the publications of a resource that is no more (PSV-19).
+
+        :param before: wall-clock time; what was published first later is of another resource.
+        """
         for publication in list(self._live.get((package, resource), {}).values()):
-            self.expired(publication)
+            if publication.record.created < before:
+                self.expired(publication)
 
 
 def _if_match(request: Request) -> str | None:

@@ -435,7 +435,11 @@ class Notifier:
         self._erase(subscription.id, lambda: self._finish(subscription, state))
 
     def end_resource(
-        self, package: str, resource: str, before: float, ended: Callable[[], None]
+        self,
+        package: str,
+        resource: str,
+        before: float,
+        ended: Callable[[], None] | None = None,
     ) -> None:
         """End all subscriptions to a resource that is no more: ``noresource`` (PSV-19).
 

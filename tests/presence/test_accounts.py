@@ -7,6 +7,7 @@ import queue
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -212,6 +213,68 @@ class AccountsTests(SynchronousTestCase):
         self.reactor.wait(self.accounts.stop())
         self.assertIn("sip:alice@example.com", self.accounts)
         self.reactor.wait(self.accounts.start())
+
+    def follow(self) -> list[dict[str, float]]:
+        """What another copy, which starts now, is told of removed identities."""
+        accounts = Accounts(self.path, self.reactor, poll=0.01)
+        told: list[dict[str, float]] = []
+        accounts.when_gone(lambda gone: told.append(dict(gone)))
+        self.reactor.wait(accounts.start())
+        self.addCleanup(lambda: self.reactor.wait(accounts.stop()))
+        return told
+
+    def test_gone(self) -> None:
+        """All identities of an account that is removed are told of, with the time (PSV-19)."""
+        told = self.follow()
+        self.assertEqual(told, [{}])
+        before = time.time()
+        self.store.set_password("alice@example.com", "new")
+        self.store.add("bob@example.com", "pw")
+        self.store.remove("alice@example.com")
+        self.reactor.run_until(lambda: len(told) > 1)
+        self.assertEqual(sorted(told[1]), ["sip:alice@example.com", "tel:+1555"])
+        for until in told[1].values():
+            # with some seconds in which the server may not have known yet
+            self.assertTrue(before + 4 < until < time.time() + 6, until - before)
+        self.store.add("carol@example.com", "pw")
+        self.store.remove("bob@example.com")
+        self.reactor.run_until(lambda: len(told) > 2)
+        self.assertEqual([list(gone) for gone in told[2:]], [["sip:bob@example.com"]])
+
+    def test_gone_before_the_start(self) -> None:
+        """Who starts later is told before the start is over; what is long ago is not (PSV-19)."""
+        self.store.remove("alice@example.com")
+        (told,) = self.follow()
+        self.assertEqual(sorted(told), ["sip:alice@example.com", "tel:+1555"])
+        database = sqlite3.connect(self.path)
+        database.execute("UPDATE removal SET at = at - 90 * 86400.0 WHERE uri LIKE 'tel:%'")
+        database.commit()
+        database.close()
+        (told,) = self.follow()
+        self.assertEqual(list(told), ["sip:alice@example.com"])
+
+    def test_gone_and_there_again(self) -> None:
+        """What was made before the removal is of another owner, and nothing else (PSV-19)."""
+        self.store.remove("alice@example.com")
+        self.store.add("alice@example.com", "pw")
+        after = time.time()
+        (told,) = self.follow()
+        self.assertLessEqual(told["sip:alice@example.com"], after)
+        self.assertGreater(told["tel:+1555"], after)
+
+    def test_file_of_the_release_before(self) -> None:
+        """A file without removals gets them; the program that made it can remove, too (PSV-19)."""
+        database = sqlite3.connect(self.path)
+        database.execute("DROP TABLE removal")
+        database.execute("DROP TRIGGER identity_removed")
+        database.commit()
+        told = self.follow()
+        database.execute("PRAGMA foreign_keys = ON")
+        database.execute("DELETE FROM account")
+        database.commit()
+        database.close()
+        self.reactor.run_until(lambda: len(told) > 1)
+        self.assertEqual(sorted(told[1]), ["sip:alice@example.com", "tel:+1555"])
 
     def test_unusable_file(self) -> None:
         """A start with a foreign file fails and says why; stopping then is harmless."""

@@ -256,7 +256,7 @@ class BoundTests(BookCase):
             self.book.subscribed(subscription)
             self.end(subscription)
         self.wait(50)
-        self.book.removed(BOB)
+        self.book.removed(BOB, 1e9)
         self.assertEqual(self.kept(), [])
         self.assertEqual(self.book._tables, {})
         self.assertEqual(self.book._by_watcher, {})

@@ -351,8 +351,10 @@ class MachineTests(WinfoCase):
         self.watch()
         self.unwatch()
         self.bob.news()
-        self.node.book.removed(BOB)
-        self.node.book.removed(ALICE)
+        self.node.book.removed(BOB, self.node.wall() - 60)  # that was another Bob
+        self.node.book.removed(ALICE, self.node.wall())
+        self.assertEqual(self.bob.news(), [])
+        self.node.book.removed(BOB, self.node.wall())
         self.assertEqual(self.bob.news(), [[("alice", "terminated", "noresource")]])
 
     def test_waiting_and_again(self) -> None:

@@ -57,7 +57,6 @@ class WinfoNode(Node):
         self.options = {k: v for k, v in options.items() if k not in ("store", "network")}
         options.setdefault("policy", NotifierPolicy(min_expires=1))
         super().__init__(**options)
-        self.book.settle()
         if resumed:
             self.presence.resume()
 
@@ -89,7 +88,7 @@ class WinfoNode(Node):
             most=self.most,
         )
         self.presence.add_package(self.winfo)
-        super().done(self.store.recover_watchers(self.book.recovered))
+        self.presence.book, self.presence.watcherinfo = self.book, self.winfo
         return result
 
     def decide(self, *everybody: Handling, **decisions: Handling) -> None:
