@@ -26,7 +26,7 @@ class Removal(SynchronousTestCase):
             limits={"publish_rate": 0.0, "subscriptions_per_presentity": 10_000},
         )
         self.daemon = Daemon(self, OPEN_POINTS, USERS, settings).start()
-        self.bob = self.daemon.phone("tcp", "bob")
+        self.bob = self.daemon.phone("udp", "bob")
 
     def remove(self, *users: str) -> None:
         """Run ``presencectl account remove``."""
@@ -65,7 +65,7 @@ class Removal(SynchronousTestCase):
 
     def test_running(self) -> None:
         """A server that runs notices: noresource, rejected, and nothing is kept (PSV-19)."""
-        alice, carol = self.daemon.phone("tcp", "alice"), self.daemon.phone("tcp", "carol")
+        alice, carol = self.daemon.phone("udp", "alice"), self.daemon.phone("udp", "carol")
         self.assertEqual(alice.publish(pidf("alice", "here")).status, 200)
         watched = self.watch(self.bob, "alice")
         other = self.watch(self.bob, "carol")
@@ -87,7 +87,7 @@ class Removal(SynchronousTestCase):
     def test_not_running(self) -> None:
         """A server that was down learns of it when it starts (PSV-19)."""
         alice = self.daemon.phone("udp", "alice")
-        bob = self.daemon.phone("udp", "bob")
+        bob = self.bob
         self.assertEqual(alice.publish(pidf("alice", "here")).status, 200)
         watched, own = self.watch(bob, "alice"), self.watch(alice, "carol")
         self.daemon.kill()
@@ -99,7 +99,7 @@ class Removal(SynchronousTestCase):
 
     def test_killed(self) -> None:
         """Kill -9 in the middle: everybody else is told after the next start (PSV-19, EVT-03)."""
-        bob = self.daemon.phone("udp", "bob")
+        bob = self.bob
         watches: dict[str, Watch] = {}
         for number in range(MANY):
             watch = bob.subscribe("alice", sender=aor(f"w{number}"))
