@@ -37,6 +37,7 @@ from presence.removal import Removals
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
+from presence.turns import Turns
 from presence.xdm import Documents, Proxy, build_documents, build_proxy
 from presence.xdmtables import HttpListen
 from pysip.auth.domains import Domains
@@ -82,6 +83,7 @@ class Node:
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
     :ivar sites: the HTTP servers but that of operators, with their listening points.
     :ivar removals: ends what concerns users whose accounts are removed.
+    :ivar turns: measures the reactor.
     """
 
     wheel: TimerWheel
@@ -104,6 +106,7 @@ class Node:
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
     removals: Removals
+    turns: Turns
 
 
 def build_node(config: Config, reactor: Any) -> Node:
@@ -170,6 +173,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         access,
         _sites(config, documents, proxy),
         removals,
+        Turns(reactor),
     )
 
 

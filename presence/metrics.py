@@ -273,6 +273,16 @@ def _strain(node: Node) -> Iterator[Family]:
         "Lateness of the event loop, measured four times a second.",
         guard.delays,
     )
+    yield histogram(
+        "presence_event_loop_turn_seconds",
+        "Processor time of a turn of the event loop, in which all else waits.",
+        node.turns.lengths,
+    )
+    yield gauge(
+        "presence_event_loop_longest_turn_seconds",
+        "Processor time of the longest turn since the start.",
+        ({}, node.turns.longest),
+    )
     yield gauge(
         "presence_overload_load",
         "Strain as share of the limits of [overload]; from 1 on new requests get 503.",

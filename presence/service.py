@@ -104,6 +104,7 @@ class PresenceService(Service):
         _warm(self._config)
         _settle_memory()
         node.guard.start()
+        node.turns.start()
         node.events.resume()
         node.removals.start()
         if node.proxy is not None:
@@ -203,6 +204,7 @@ class PresenceService(Service):
             await node.proxy.stop()
         node.ua.draining = True
         node.guard.stop()
+        node.turns.stop()
         node.removals.stop()
         node.events.stop()
         if node.authorization is not None:

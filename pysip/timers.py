@@ -125,6 +125,9 @@ class TimerWheel:
             waiting = self._slots.get(slot)
             if waiting is not None:
                 waiting.pop(timed, None)
+                if not waiting:
+                    # A dictionary keeps the room of all that it ever held, for hours or days.
+                    self._slots[slot] = {}
 
     def stop(self) -> None:
         """Drop all timers."""
@@ -153,8 +156,7 @@ class TimerWheel:
         budget = self._budget
         while self._order and self._order[0] <= now:
             slot = self._order[0]
-            waiting = self._slots[slot]
-            while waiting:
+            while waiting := self._slots[slot]:
                 if budget == 0 or self._clock.seconds() - began >= self._seconds:
                     self._next = slot
                     self._call = self._clock.callLater(0, self._turn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from twisted.internet.task import Clock
@@ -84,6 +85,31 @@ class TimerWheelTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(at_turn, [10, 20])
         self.assertEqual(len(self.fired), 25)
+
+    def test_memory(self) -> None:
+        """Timers that were cancelled leave no room behind until their time (NFR-01)."""
+        alarms = [self.alarm(str(i)) for i in range(1000)]
+        for alarm in alarms:
+            self.wheel.after(100, alarm)
+        for alarm in alarms:
+            self.wheel.cancel(alarm)
+        (slot,) = self.wheel._slots.values()
+        self.assertEqual(sys.getsizeof(slot), sys.getsizeof({}))
+
+    def test_cancelled_and_set_in_a_turn(self) -> None:
+        """What a timer sets anew for this very moment, after cancelling the last, fires."""
+        last = self.alarm("last")
+
+        def fire() -> None:
+            self.wheel.cancel(last)
+            self.wheel.after(0, self.alarm("new"))
+
+        self.wheel.after(1, Alarm(fire))
+        self.wheel.after(1, last)
+        self.clock.advance(1)
+        self.clock.advance(0.05)
+        self.assertEqual([name for name, _ in self.fired], ["new"])
+        self.assertEqual(len(self.wheel), 0)
 
     def test_turns_are_short(self) -> None:
         """Timers that take long are spread over more turns (NFR-01)."""

@@ -7,6 +7,7 @@ longer.  What a batch is, and what a medium, subclasses of :class:`Gathering` sa
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: seconds between two trials of a medium that has refused a write
 PROBE_INTERVAL = 1.0
+#: seconds that the callbacks of a commit may take in one turn of the reactor
+CALLBACKS = 0.01
 #: bounds in seconds of the histogram of commit times
 COMMIT_TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -65,6 +68,8 @@ class Gathering(Generic[_Batch]):
         self._waiting: list[Done] = []
         self._flying: _Batch | None = None
         self._flying_waiting: list[Done] = []
+        self._called: deque[Done] = deque()  # to be told that all is durable
+        self._callbacks: IDelayedCall | None = None
         self._since: float | None = None  # the first of what gathers was queued
         self._flying_since: float | None = None
         self._sent = 0.0
@@ -224,11 +229,35 @@ class Gathering(Generic[_Batch]):
         """Nothing is queued or flying: whoever waits, waits for nothing."""
         waiting, self._waiting = self._waiting, []
         self._since = None
-        for done in waiting:
-            self._call(done, True)
+        self._called.extend(waiting)
+        self._call_some()
+
+    def _call_some(self) -> None:
+        """Tell some of whom their rows are durable, in order; the others in the next turn."""
+        called = self._called
+        began = self._reactor.seconds()
+        while called:
+            self._call(called.popleft(), True)
+            if called and self._reactor.seconds() - began >= CALLBACKS:
+                if self._callbacks is None:
+                    self._callbacks = self._reactor.callLater(0, self._call_more)
+                return
+
+    def _call_more(self) -> None:
+        self._callbacks = None
+        self._call_some()
+
+    def _call_all(self) -> None:
+        """Before others hear that theirs are lost, or the end."""
+        while self._called:
+            self._call(self._called.popleft(), True)
+        if self._callbacks is not None:
+            self._callbacks.cancel()
+            self._callbacks = None
 
     def _drop(self, earlier: list[Done]) -> None:
         """Give up all queued rows and tell who waits, the last one first."""
+        self._call_all()
         waiting = earlier + self._waiting
         self._batch, self._waiting, self._since = self._new(), [], None
         for done in reversed(waiting):
@@ -252,14 +281,14 @@ class Gathering(Generic[_Batch]):
         self.latency.observe(self._reactor.seconds() - self._sent)
         self._flying_since = None
         waiting, self._flying_waiting, self._flying = self._flying_waiting, [], None
+        self._called.extend(waiting)
         due, self._due = self._due, False
         patient = self.patient and self._stopping is None
         if due and not patient and self._worth_a_commit():
             # before the callbacks: the medium works while they run
             self._send()
             due = False
-        for done in waiting:
-            self._call(done, True)
+        self._call_some()
         if due and self._flying is None:
             if not patient:
                 self._send()
