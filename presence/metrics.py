@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -61,6 +62,11 @@ def _process() -> Iterator[Family]:
     )
     yield gauge(
         "process_resident_memory_bytes", "Resident memory in bytes.", ({}, resident_memory())
+    )
+    yield gauge(
+        "presence_memory_blocks",
+        "Blocks of memory that objects of the program occupy; what they leave is used again.",
+        ({}, sys.getallocatedblocks()),
     )
     yield gauge("process_open_fds", "Open file descriptors.", ({}, _descriptors()))
 

@@ -407,6 +407,7 @@ class Notifier:
         self._ua.wheel.cancel(subscription)
         if subscription.alarm is not None:
             self._ua.wheel.cancel(subscription.alarm)
+            subscription.alarm = None
         return True
 
     def _members(self, key: Hashable) -> Iterable[Subscription]:

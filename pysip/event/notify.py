@@ -115,8 +115,13 @@ class NotifySender:
 
     def _wait(self, subscription: Subscription, seconds: float) -> None:
         if subscription.alarm is None:
-            subscription.alarm = Alarm(lambda: self.resume(subscription))
+            subscription.alarm = Alarm(lambda: self._waited(subscription))
         self._ua.wheel.after(seconds, subscription.alarm)
+
+    def _waited(self, subscription: Subscription) -> None:
+        # The alarm knows the subscription: one that kept it would never be freed by itself.
+        subscription.alarm = None
+        self.resume(subscription)
 
     def resume(self, subscription: Subscription) -> None:
         """Send the NOTIFY that a subscription is owed: what held it up is over."""

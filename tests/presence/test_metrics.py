@@ -30,6 +30,7 @@ from presence.metrics import collect
 from presence.overload import LatencyGuard
 from presence.registrar import Registrar
 from presence.tables import Listen
+from presence.turns import Turns
 from presence.xdmmetrics import collect_xdm
 from presence.xdmtables import BackEnd, HttpListen, Proxy, Xdms
 from pysip.auth.trust import TrustPolicy
@@ -129,6 +130,8 @@ def parts(node: Node, **changes: Any) -> Parts:
         "proxy": None,
         "access": None,
         "sites": [],
+        "removals": None,
+        "turns": Turns(object()),
         "transports": [
             (Listen("udp"), node.ua.layer.transport("UDP")),
             (Listen("tcp"), node.ua.layer.transport("TCP")),
@@ -285,6 +288,33 @@ class CollectTests(SynchronousTestCase):
         self.assertEqual(found['presence_event_loop_delay_seconds_bucket{le="1"}'], 1)
         self.assertEqual(found["presence_overload_load"], 1.5)
         self.assertEqual(found["presence_overload_shed_total"], 1)
+
+    def test_turns(self) -> None:
+        """Processor time of the turns of the event loop, until it is measured no more."""
+        times = iter((1.0, 1.002, 1.032, 1.033))
+        waited: list[float] = []
+
+        class Reactor:
+            """As far as it is looked at."""
+
+            def doIteration(self, delay: float) -> None:
+                """A turn."""
+                waited.append(delay)
+
+        reactor = Reactor()
+        turns = Turns(reactor, lambda: next(times))
+        turns.stop()
+        turns.start()
+        self.parts = parts(self.node, turns=turns)
+        for delay in (0.1, 0.2, 0.3):
+            reactor.doIteration(delay)
+        found = self.samples()
+        self.assertEqual(found['presence_event_loop_turn_seconds_bucket{le="0.025"}'], 2)
+        self.assertEqual(found['presence_event_loop_turn_seconds_bucket{le="0.05"}'], 3)
+        self.assertAlmostEqual(found["presence_event_loop_longest_turn_seconds"], 0.03)
+        turns.stop()
+        reactor.doIteration(0.4)
+        self.assertEqual(waited, [0.1, 0.2, 0.3, 0.4])
 
     def test_peers(self) -> None:
         """Requests of trusted peers by their address; others are not listed."""

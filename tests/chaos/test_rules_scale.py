@@ -1,0 +1,131 @@
+"""A presentity with 10 000 watchers changes its rules (issue 4, "is done when"; NFR-01)."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections import Counter
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.chaos.masses import Masses, Watcher
+from tests.e2e.daemon import tables
+from tests.e2e.deployments import AllInOne
+from tests.e2e.phone import pidf
+from tests.e2e.test_rules import RULES, rule, ruleset
+
+COUNT = 10_000
+BEFORE = 1_000
+"""Watchers who come and go before, so that what is made once is there."""
+CLASSES = tuple(f"class{n}.example" for n in range(4))
+"""Domains of watchers."""
+STEPS = (
+    ("allow", "confirm", "polite-block", "allow"),
+    ("confirm", "polite-block", "allow", "confirm"),
+    ("polite-block", "allow", "block", "polite-block"),
+    ("block", "block", "block", "block"),
+)
+"""What the rules say of each class, one set of rules after the other."""
+STATES = {
+    "allow": "active",
+    "confirm": "pending",
+    "polite-block": "active",
+    "block": "terminated;reason=rejected",
+}
+TURNS = "presence_event_loop_turn_seconds"
+
+
+class Scale(SynchronousTestCase):
+    """One presentity, very many watchers."""
+
+    def setUp(self) -> None:
+        """Start; alice has published."""
+        changed = tables(
+            limits={
+                "publish_rate": 0.0,
+                "subscriptions_per_presentity": 2 * COUNT,
+                "transactions": 10 * COUNT,
+            },
+            winfo={"per_presentity": 2 * COUNT},
+            notify={"rate": 0.0, "rate_per_destination": 0.0},
+            overload={"enabled": False},
+            metrics={"enabled": True, "port": 0},
+        )
+        del changed["roles"]
+        self.xdm = AllInOne(self, **changed)
+        self.client = self.xdm.client()
+        alice = self.xdm.proxy.phone("tcp", "alice")
+        self.assertEqual(alice.publish(pidf("alice", "here")).status, 200)
+
+    def figures(self) -> dict[str, float]:
+        """The metrics."""
+        place = re.search(r"http://(\S+)/metrics", self.xdm.proxy.log())
+        assert place is not None
+        with urllib.request.urlopen(place[0]) as answer:
+            lines = answer.read().decode().splitlines()
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+    def write(self, step: int) -> None:
+        """Alice writes her rules."""
+        rules = [
+            rule(f"r{n}", f'<cp:identity><cp:many domain="{CLASSES[n]}"/></cp:identity>', handling)
+            for n, handling in enumerate(STEPS[step])
+        ]
+        self.client.store(RULES, ruleset(*rules))
+
+    def settle(self, masses: Masses, step: int) -> None:
+        """Wait until all watchers are as the rules say; who was blocked once is gone."""
+        expected = []
+        for n in range(len(CLASSES)):
+            handlings = [STEPS[earlier][n] for earlier in range(step + 1)]
+            handling = "block" if "block" in handlings else handlings[-1]
+            expected.append((STATES[handling], handling == "allow"))
+        late: list[tuple[int, Watcher]] = list(enumerate(masses.watchers.values()))
+
+        def settled() -> bool:
+            while late:
+                n, watcher = late[-1]
+                if (watcher.state, b"here" in watcher.body) != expected[n % len(CLASSES)]:
+                    return False
+                late.pop()
+            return True
+
+        masses.work(settled)
+        states = Counter(expected[n % len(CLASSES)][0] for n in range(len(masses.watchers)))
+        figures = self.figures()
+        for state in ("active", "pending"):
+            name = f'presence_subscriptions{{state="{state}"}}'
+            self.assertEqual(figures[name], states[state])
+
+    def live(self, count: int, name: str) -> None:
+        """Watchers come, live through all changes of rules, and are gone."""
+        self.write(0)
+        masses = Masses(self.xdm.proxy.port("tcp"), "alice")
+        try:
+            for n in range(count):
+                masses.subscribe(f"{name}{n}", f"sip:w{n}@{CLASSES[n % len(CLASSES)]}")
+            masses.answered()
+            self.settle(masses, 0)
+            before = self.figures()
+            for step in range(1, len(STEPS)):
+                self.write(step)
+                self.settle(masses, step)
+            after = self.figures()
+            # All decisions in one turn would take half a second of processor time.
+            long = [f[f"{TURNS}_count"] - f[TURNS + '_bucket{le="0.1"}'] for f in (before, after)]
+            self.assertEqual(long[1] - long[0], 0, "turns of more than 100 ms")
+        finally:
+            masses.close()
+
+    def test_rules_change(self) -> None:
+        """Everybody gets the right state, no turn is long, and nothing is left (PSV-09, NOT-07)."""
+        self.live(BEFORE, "a")
+        before = self.figures()
+        self.live(COUNT, "b")
+        after = self.figures()
+        grown = after["presence_memory_blocks"] - before["presence_memory_blocks"]
+        # One thing that each watcher leaves behind would be COUNT - BEFORE.
+        self.assertLess(grown, (COUNT - BEFORE) / 2)
+        self.assertEqual(after['presence_presentities{has="watchers"}'], 0)
+        self.assertLess(abs(after["presence_timers"] - before["presence_timers"]), 100)
