@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from presence.interfaces import IWatcherObserver
 from presence.watcherentry import OPEN, WORD, Entry, Table, WatcherLimits, make_key
-from presence.watcherinfo import ACTIVE, INIT, PENDING, TERMINATED, WAITING, step
+from presence.watcherinfo import ACTIVE, INIT, PENDING, TERMINATED, TRANSITIONS, WAITING, step
 from pysip.interfaces import Identity
 from pysip.slices import Slices
 from pysip.timers import Alarm
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _DECIDE: Final = "decide"
 _END: Final = "end"
+_ALLOWED: Final = TRANSITIONS[INIT, "allow"]
 _SAVE_AGAIN: Final = 1.0
 """Seconds until what the store has refused is written again."""
 
@@ -118,13 +119,18 @@ class WatcherBook:
         """A subscription was made, recovered or has changed state (WFS-01)."""
         table = self._table(subscription.resource)
         entry = table.subscribed.get(subscription.id)
-        if entry is None:
+        if entry is None and self._records:
             entry = self._recall(table, subscription)
         if entry is None:
             key = make_key(f"{subscription.id} {subscription.created!r}")
             entry = self._entry(key, subscription)
             table.subscribed[subscription.id] = entry
-            self._begin(entry, "confirm" if subscription.state == "pending" else "allow")
+            if subscription.state == "pending":
+                self._begin(entry, "confirm")
+            elif subscription.watcher.uri in self._by_watcher:
+                self._begin(entry, "allow")
+            else:
+                self._begin_allowed(table, entry)
         elif entry.status == PENDING and subscription.state == "active":
             self._put(entry, "approved")
         elif entry.status == ACTIVE and subscription.state == "pending":
@@ -150,8 +156,10 @@ class WatcherBook:
         self._begin(entry, "confirm", "timeout")
 
     def _entry(self, key: int, subscription: ISubscription) -> Entry:
-        detail = subscription.detail + subscription.event_params.encode("utf-8", "replace")
-        terms = blake2b(detail, digest_size=16).hexdigest() if detail else ""
+        terms = ""
+        if subscription.detail or subscription.event_params:
+            detail = subscription.detail + subscription.event_params.encode("utf-8", "replace")
+            terms = blake2b(detail, digest_size=16).hexdigest()
         return Entry(
             self.give_up,
             key,
@@ -170,6 +178,15 @@ class WatcherBook:
                 self._put(other, superseded)
         self._put(entry, *puts, new=True)
 
+    def _begin_allowed(self, table: Table, entry: Entry) -> None:
+        """As :meth:`_begin` with "allow", of who has waited for nothing: what happens most."""
+        entry.status, entry.event = _ALLOWED
+        serial = table.serial
+        table.digest = (table.digest + entry.weight) & WORD
+        table.serial = next(self._serials)
+        if self._settled:
+            self.told(entry, True, serial)
+
     # -- decisions ----------------------------------------------------------------------
 
     def reauthorize(self, resource: str) -> None:
@@ -181,7 +198,13 @@ class WatcherBook:
 
     def reauthorize_all(self) -> None:
         """Decide on all who wait without a subscription, as their turns come."""
-        self._slices.run(_DECIDE, self.waited_for, self.reauthorize)
+        self._slices.run(
+            _DECIDE, lambda: list(self._tables), self._decide_if_waited_for, None, 5000
+        )
+
+    def _decide_if_waited_for(self, resource: str) -> None:
+        if self.waits(resource):
+            self.reauthorize(resource)
 
     def _decide_on_one(self, entry: Entry) -> None:
         if entry.status != WAITING:

@@ -6,7 +6,7 @@ been told is told once; what its last answer did not confirm is told again, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -142,7 +142,7 @@ class WatcherInfoPackage:
         clock: Callable[[], float],
         wall: Callable[[], float],
         *,
-        subscriptions: Callable[[str, str], Iterable[ISubscription]],
+        subscriptions: Callable[[str, str], Collection[ISubscription]],
         changed: Callable[[str, str], None],
         operators: frozenset[str] = frozenset(),
         most: int = MOST_WATCHERS,
@@ -289,8 +289,11 @@ class WatcherInfoPackage:
     def _told(self, entry: Entry, new: bool, before: int) -> None:
         """A watcher has changed: tell who looks, once per reactor turn and interval (WIN-05)."""
         resource = entry.resource
+        lookers = self._subscriptions(self.name, resource)
+        if not lookers:
+            return
         after = self._book.serial(resource)
-        for subscription in self._subscriptions(self.name, resource):
+        for subscription in lookers:
             if isinstance(subscription.data, _View):
                 subscription.data.note(entry, new, before, after)
         self._changed(self.name, resource)
