@@ -234,7 +234,7 @@ class OrderTests(NotifierCase):
     def test_order(self) -> None:
         """Of two faults the one that is looked for first is told (ORD-01, PRE-10).
 
-        Overload, identity, presentity, Event, authorization, Expires, Accept, body: the identity
+        Overload, identity, presentity, Event, Expires, authorization, Accept, body: the identity
         goes before the Event as UAS-01 has it.
         """
         self.make(decision="block")
@@ -258,10 +258,10 @@ class OrderTests(NotifierCase):
         fields["uri"] = BOB
         self.expect(489, fields)
         del fields["event"]
-        self.expect(403, fields)
-        self.decide("allow")
         self.expect(423, fields)
         del fields["expires"]
+        self.expect(403, fields)
+        self.decide("allow")
         self.expect(406, fields)
         del fields["accept"]
         self.expect(415, fields)

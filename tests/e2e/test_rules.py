@@ -236,7 +236,7 @@ class Views(RulesTestCase):
     """What watchers see."""
 
     def test_content(self) -> None:
-        """Each watcher sees what its rules show, and no more (XDM-140 to XDM-145, RUL-26)."""
+        """Each watcher sees what its rules show, no more (PSV-06, XDM-140 to XDM-145, RUL-26)."""
         self.write(rule("all", one("bob"), "allow"), rule("some", one("carol"), "allow", SERVICES))
         bob, carol = self.watch(self.bob, 200), self.watch(self.carol, 200)
         told = self.assertTold(self.bob, bob, "active")
@@ -265,7 +265,7 @@ class Views(RulesTestCase):
         self.assertTrue(self.bob.silent(watch, 0.5))
 
     def test_sources(self) -> None:
-        """What several sources say of one service is one tuple by OMA's policy (COM-10)."""
+        """What several sources say of one service is one tuple by OMA's policy (PSV-02, COM-10)."""
         self.write(rule("friends", one("bob"), "allow"))
         second = pidf("alice", "here", "t2")
         self.alice.publish(second)

@@ -143,9 +143,17 @@ class DecisionTests(PolicyCase):
             (OverrideEntry("first", "block", uris=frozenset({ANN})),),
             (OverrideEntry("last", "polite-block", everybody=True),),
         )
+        told: list[str] = []
+        log = mock.Mock(debug=lambda text, reasons: told.append(reasons))
+        self.patch(RulesetPolicy, "_log", log)
         self.assertEqual(self.handling(ANN), "block")
         self.assertEqual(self.handling(BOB), "polite-block")
         self.assertIn("last", self.policy.decide(JOE, NOBODY).reasons[0])
+        # which entry has decided is logged, of whom is not
+        self.assertIn("first", told[0])
+        self.assertIn("last", told[1])
+        for reasons in told:
+            self.assertNotIn("sip:", reasons)
 
     def test_anonymous(self) -> None:
         """Who asks for privacy is anonymous unless the operator says otherwise (XDM-119)."""
@@ -155,6 +163,31 @@ class DecisionTests(PolicyCase):
         self.assertEqual(self.handling(ANN, anonymous=True), "block")
         self.policy.privacy_is_anonymous = False
         self.assertEqual(self.handling(ANN, anonymous=True), "allow")
+
+    def test_identities(self) -> None:
+        """Only what a request proves counts, all of it: no other alias of the user (PSV-13)."""
+        self.put(OMA, ruleset(one(NUMBER)))
+        self.policy.hold(JOE)
+        self.settle()
+        # the account of the watcher has the number, too
+        self.policy._account = {JOE: JOE, NUMBER: ANN, ANN: ANN}.get
+        self.assertEqual(self.handling(ANN), "block")
+        self.assertEqual(self.handling(ANN, NUMBER), "allow")
+        self.assertEqual(self.handling(NUMBER), "allow")
+
+    def test_nobody_known(self) -> None:
+        """Anonymous watchers match what is for them or for everybody, no others (PSV-13)."""
+        for conditions, handling in (
+            ("<ocp:anonymous-request/>", "allow"),
+            ("", "allow"),
+            ("<ocp:other-identity/>", "block"),
+            ("<cp:identity><cp:many/></cp:identity>", "block"),
+        ):
+            self.put(OMA, ruleset(rule(conditions, "allow", "some")))
+            self.policy.hold(JOE)
+            self.settle()
+            decision = self.policy.decide(JOE, Identity((), anonymous=True))
+            self.assertEqual(decision.handling, handling, conditions)
 
     def test_unprepared(self) -> None:
         """Nobody is allowed, or refused, by rules that were not looked at (PSV-08)."""

@@ -224,7 +224,7 @@ class ListTests(RuleSourceTestCase):
     foreign_lists = True
 
     def test_members(self) -> None:
-        """XDM-120: the members of the lists that rules name, at once."""
+        """XDM-120, XDI-02: the members of the lists that rules name, at once."""
         self.put(LISTS, lists(friends=(ANN, FRIENDS_MORE), more=("sip:bob@EXAMPLE.com",)))
         self.put(OMA, ruleset(listed(FRIENDS), OTHERS))
         self.hold()
@@ -282,7 +282,7 @@ class ListTests(RuleSourceTestCase):
         self.assertDecisions(ann="block", bob="polite-block")
 
     def test_deleted(self) -> None:
-        """XDM-123: the last good resolution is used for a day, then the list is undetermined."""
+        """XDM-123, XDI-02: the last good members count for a day, then they are undetermined."""
         self.put(LISTS, lists(friends=(ANN,)))
         self.put(OMA, ruleset(listed(FRIENDS)))
         self.hold()

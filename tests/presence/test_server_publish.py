@@ -30,7 +30,7 @@ class PublishTests(SynchronousTestCase):
         return self.node.presence.compositor.publications("presence", BOB)
 
     def test_initial(self) -> None:
-        """200 with Expires, SIP-ETag and Allow once it is stored (PUB-01, UAS-02, table 2)."""
+        """200 with Expires, SIP-ETag and Allow once it is stored (PSV-01, PUB-01, UAS-02)."""
         response = self.bob.publish(pidf(), expires=1800)
         self.etag(response)
         self.assertEqual(response.first("expires"), "1800")

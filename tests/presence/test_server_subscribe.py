@@ -57,7 +57,7 @@ class SubscribeTests(SubscribeCase):
     """Making, refreshing and ending subscriptions."""
 
     def test_initial(self) -> None:
-        """200 with what is mandatory, then a NOTIFY with the state (SUB-07, SUB-08, NOT-01)."""
+        """200 with what is mandatory, then a NOTIFY with the state (PSV-03, SUB-07, NOT-01)."""
         self.publish("hello")
         response = self.watch(expires=600, record_route="<sip:192.0.2.20;lr>")
         self.assertEqual(response.status, 200)
@@ -184,7 +184,7 @@ class SubscribeTests(SubscribeCase):
         self.assertIn(b"y", self.last().body)
 
     def test_fetch(self) -> None:
-        """Expires 0 outside a dialog: one NOTIFY with the state, nothing kept (SUB-09)."""
+        """Expires 0 outside a dialog: one NOTIFY with the state, nothing kept (PSV-03, SUB-09)."""
         self.publish("x")
         response = self.watch(expires=0)
         self.assertEqual((response.status, response.first("expires")), (200, "0"))

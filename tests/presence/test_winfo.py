@@ -155,7 +155,7 @@ class SubscribeTests(WinfoCase):
         self.assertEqual(self.bob.rows(), [("alice", "pending", "subscribe")])
 
     def test_fetch(self) -> None:
-        """A fetch gets a full document of version 0 and leaves nothing behind (WIN-03)."""
+        """A fetch gets a full document of version 0 and leaves nothing behind (PSV-05, WIN-03)."""
         self.watch()
         self.assertEqual(self.bob.subscribe(expires=0).status, 200)
         self.node.advance(0.5)
