@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 
 from tests.e2e import wire
 from tests.e2e.phone import aor
@@ -19,7 +20,7 @@ class Watcher:
 
     :ivar state: of the last NOTIFY, with the reason.
     :ivar body: of the last NOTIFY.
-    :ivar told: NOTIFYs that came.
+    :ivar told: called with the body of each NOTIFY.
     :ivar status: final answer to the last SUBSCRIBE, 0 before it.
     """
 
@@ -33,7 +34,7 @@ class Watcher:
         self.to = self.target = ""
         self.state = ""
         self.body = b""
-        self.told = 0
+        self.told: Callable[[bytes], object] = len
 
 
 class Masses:
@@ -59,7 +60,9 @@ class Masses:
         """Close the connection."""
         self._socket.close()
 
-    def subscribe(self, name: str, sender: str, expires: int = 3600) -> Watcher:
+    def subscribe(
+        self, name: str, sender: str, event: str = "presence", expires: int = 3600
+    ) -> Watcher:
         """Begin to watch, refresh, or end it; the answer is in the watcher."""
         watcher = self.watchers.setdefault(name.encode(), Watcher(name, sender))
         watcher.cseq += 1
@@ -70,7 +73,7 @@ class Masses:
             f"Via: {self._via};branch=z9hG4bK{name}.{watcher.cseq}\r\n"
             f"Max-Forwards: 70\r\nFrom: <{sender}>;tag=f{name}\r\n"
             f"To: {watcher.to or f'<{self._uri}>'}\r\nCall-ID: {name}\r\n"
-            f"CSeq: {watcher.cseq} SUBSCRIBE\r\nContact: {self._contact}\r\nEvent: presence\r\n"
+            f"CSeq: {watcher.cseq} SUBSCRIBE\r\nContact: {self._contact}\r\nEvent: {event}\r\n"
             f"Expires: {expires}\r\nContent-Length: 0\r\n\r\n"
         ).encode()
         self.work(lambda: self._unanswered < WINDOW)
@@ -80,12 +83,11 @@ class Masses:
         """Wait for all answers."""
         self.work(lambda: not self._unanswered)
 
-    def work(self, done: object) -> None:
+    def work(self, done: Callable[[], bool]) -> None:
         """Send and receive until ``done()``; what has come already is taken in any case.
 
         :raises AssertionError: that takes too long.
         """
-        assert callable(done)
         deadline = time.monotonic() + _PATIENCE
         while self._turn(0.0) or not done():
             assert time.monotonic() < deadline, "it does not settle"
@@ -132,7 +134,7 @@ class Masses:
             state, _, rest = fields[b"subscription-state"].decode().partition(";")
             watcher.state = f"{state};{rest}" if state == "terminated" else state
             watcher.body = body
-            watcher.told += 1
+            watcher.told(body)
             return
         status = int(lines[0].split()[1])
         if status >= 200:

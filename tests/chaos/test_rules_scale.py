@@ -8,10 +8,11 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.watcherinfo import TERMINATED, WatcherTable, read
 from tests.chaos.masses import Masses, Watcher
 from tests.e2e.daemon import tables
 from tests.e2e.deployments import AllInOne
-from tests.e2e.phone import pidf
+from tests.e2e.phone import aor, pidf
 from tests.e2e.test_rules import RULES, rule, ruleset
 
 COUNT = 10_000
@@ -81,7 +82,8 @@ class Scale(SynchronousTestCase):
             handlings = [STEPS[earlier][n] for earlier in range(step + 1)]
             handling = "block" if "block" in handlings else handlings[-1]
             expected.append((STATES[handling], handling == "allow"))
-        late: list[tuple[int, Watcher]] = list(enumerate(masses.watchers.values()))
+        watchers = [w for w in masses.watchers.values() if w is not self.looker]
+        late: list[tuple[int, Watcher]] = list(enumerate(watchers))
 
         def settled() -> bool:
             while late:
@@ -92,16 +94,30 @@ class Scale(SynchronousTestCase):
             return True
 
         masses.work(settled)
-        states = Counter(expected[n % len(CLASSES)][0] for n in range(len(masses.watchers)))
+        states = Counter(expected[n % len(CLASSES)][0] for n in range(len(watchers)))
         figures = self.figures()
-        for state in ("active", "pending"):
+        for state, others in (("active", 1), ("pending", 0)):  # one looks at the watchers
             name = f'presence_subscriptions{{state="{state}"}}'
-            self.assertEqual(figures[name], states[state])
+            self.assertEqual(figures[name], states[state] + others)
+        known: Counter[str] = Counter()
+
+        def told() -> bool:
+            known.clear()
+            known.update(row.status for _, row in self.table.rows() if row.status != TERMINATED)
+            return known == +Counter(active=states["active"], pending=states["pending"])
+
+        masses.work(told)
+        for _, row in self.table.rows():
+            state = expected[CLASSES.index(row.uri.partition("@")[2])][0].partition(";")[0]
+            self.assertEqual(row.status, state)
 
     def live(self, count: int, name: str) -> None:
         """Watchers come, live through all changes of rules, and are gone."""
         self.write(0)
         masses = Masses(self.xdm.proxy.port("tcp"), "alice")
+        self.table = WatcherTable()
+        self.looker = masses.subscribe(f"{name}looker", aor("alice"), "presence.winfo")
+        self.looker.told = lambda body: self.table.take(read(body)) if body else None
         try:
             for n in range(count):
                 masses.subscribe(f"{name}{n}", f"sip:w{n}@{CLASSES[n % len(CLASSES)]}")
@@ -115,11 +131,16 @@ class Scale(SynchronousTestCase):
             # All decisions in one turn would take half a second of processor time.
             long = [f[f"{TURNS}_count"] - f[TURNS + '_bucket{le="0.1"}'] for f in (before, after)]
             self.assertEqual(long[1] - long[0], 0, "turns of more than 100 ms")
+            masses.subscribe(f"{name}looker", aor("alice"), "presence.winfo", 0)
+            masses.work(lambda: self.looker.state.startswith("terminated"))
         finally:
             masses.close()
 
     def test_rules_change(self) -> None:
-        """Everybody gets the right state, no turn is long, and nothing is left (PSV-09, NOT-07)."""
+        """Everybody gets the right state, no turn is long, and nothing is left.
+
+        PSV-09, NOT-07; alice sees all of it in her watcher information (WIN-04, WFS-01).
+        """
         self.live(BEFORE, "a")
         before = self.figures()
         self.live(COUNT, "b")

@@ -46,7 +46,7 @@ class DocumentsTests(RuleSourceTestCase):
         self.assertDecisions(ann="(confirm)")
 
     def test_oma(self) -> None:
-        """XDM-100: the OMA document counts, whatever there is besides."""
+        """XDM-100, XDI-01: the OMA document counts, whatever there is besides."""
         self.put(OMA, ruleset(one(ANN)))
         self.put(f"{IETF}index", ruleset(one(BOB)))
         self.hold()
@@ -55,7 +55,7 @@ class DocumentsTests(RuleSourceTestCase):
         self.assertEqual(self.gate.paths(), [OMA])
 
     def test_ietf(self) -> None:
-        """XDM-100: all IETF documents together, if there is no OMA document."""
+        """XDM-100, XDI-01: all IETF documents together, if there is no OMA document."""
         self.put(f"{IETF}index", ruleset(one(ANN)))
         self.put(f"{IETF}more", ruleset(one(BOB, handling="polite-block")))
         self.hold()
