@@ -12,6 +12,7 @@ from pysip.event.subscription import Subscription
 from pysip.transaction.client import ClientTransaction
 from pysip.transaction.server import ServerTransaction
 from tests.node import DOMAIN, Node, Peer, pidf
+from tests.presence.watching import WinfoNode
 
 
 def living() -> list[Any]:
@@ -130,3 +131,44 @@ class SoakTests(SynchronousTestCase):
         self.fill(self.peer, "PUBLISH", 1000, event="dialog")
         self.rest(40)
         self.assert_nothing_left()
+
+
+class GarbageTests(SynchronousTestCase):
+    """Memory is free as soon as nobody knows what was in it."""
+
+    def test_no_cycles(self) -> None:
+        """Subscriptions that were decided on, told and ended leave no cycles (EVT-02).
+
+        The garbage collector looks at what is old very seldom: that takes its time.
+        """
+        node = WinfoNode(interval=1.0)
+        watchers, bob = node.peer("192.0.2.30", protocol="TCP"), node.peer()
+        tag = bob.publish(pidf()).first("sip-etag")
+
+        def live(name: str) -> None:
+            nonlocal tag
+            node.rules.default = "allow"
+            for number in range(20):
+                sender = f"sip:w{number}@{DOMAIN}"
+                call_id = f"{name}{number}"
+                watchers.send(watchers.request("SUBSCRIBE", sender=sender, call_id=call_id))
+            for note in "ab":  # the second one has to wait for the rate
+                tag = bob.publish(pidf(note=name + note), sip_if_match=tag).first("sip-etag")
+            node.advance(3)
+            for decision in ("confirm", "allow", "polite-block", "confirm", "block"):
+                node.decide(decision)
+                node.advance(2)
+            node.advance(40, 0.5)
+            for peer in (watchers, bob):
+                peer.requests.clear()
+                peer.responses.clear()
+
+        live("first")
+        gc.collect()
+        gc.disable()
+        try:
+            live("second")
+            found = gc.collect()
+        finally:
+            gc.enable()
+        self.assertEqual((found, len(node.presence.notifier)), (0, 0))
