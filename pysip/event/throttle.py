@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_TURN = 0.005
+"""Seconds that the visits of one reactor turn may take."""
 _ROUNDING = 1e-6
 """Seconds that sums of floating point numbers may be wrong by."""
 
@@ -117,7 +119,7 @@ class Pacer(Generic[T]):
     :param members: the subscriptions of a resource now.
     :param visit: deals with one subscription; true when it sent a NOTIFY.
     :param bucket: the global rate.
-    :param burst: most subscriptions visited in one reactor turn.
+    :param burst: most subscriptions visited in one reactor turn; fewer when that takes long.
     """
 
     _log = Logger()
@@ -170,6 +172,8 @@ class Pacer(Generic[T]):
         budget = self._burst
         bucket = self.bucket if self.bucket.rate else None
         wait = 0.0
+        seconds = self._clock.seconds
+        until = seconds() + _TURN
         while rounds and budget:
             if bucket is not None:
                 wait = bucket.wait(self._clock.seconds())
@@ -185,7 +189,7 @@ class Pacer(Generic[T]):
                     rounds.popleft()
                     del self._keys[this.key]
                 continue
-            budget -= 1
+            budget = budget - 1 if seconds() < until else 0
             try:
                 sent = self._visit(member)
             except Exception:

@@ -192,6 +192,24 @@ class PacerTests(SynchronousTestCase):
         self.assertEqual(len(self.visited), 1050)
         self.assertEqual(between, [*range(100, 1001, 100), 1050])
 
+    def test_short_turns(self) -> None:
+        """Visits that take long are spread over more turns (NFR-01)."""
+        self.make()
+        visit, turns = self.visit, []
+
+        def slow(member: str) -> bool:
+            self.clock.rightNow += 0.002
+            return visit(member)
+
+        self.pacer._visit = slow
+        self.fill("a", 10)
+        while self.clock.calls:
+            (call,) = self.clock.calls
+            self.clock.calls = []
+            call.func()
+            turns.append(len(self.visited))
+        self.assertEqual(turns, [4, 8, 10])
+
     def test_fair(self) -> None:
         """A resource with few members does not wait for one with many (OVL-06)."""
         self.make(burst=30)
