@@ -187,10 +187,10 @@ class Notifier:
         if watcher.info:
             watcher = attrs.evolve(watcher, info="")  # of this request only
         resource = package.resolve(request)
-        expires = self._granted(request, package)
-        state = package.authorize(resource, watcher)  # ORD-01
+        state = package.authorize(resource, watcher)
         if state == "rejected":
             raise SipError(403, None, (("Warning", '399 presence "not authorized to watch"'),))
+        expires = self._granted(request, package)
         content_type = package.choose_type(request.headers.get("accept"))
         self._check_body(request, package)
         contact = self._ua.contact(served.flow, self._ua.tokens.tag(), wants_sips(request))

@@ -234,8 +234,9 @@ class OrderTests(NotifierCase):
     def test_order(self) -> None:
         """Of two faults the one that is looked for first is told (ORD-01, PRE-10).
 
-        Overload, identity, presentity, Event, Expires, authorization, Accept, body: the identity
-        goes before the Event as UAS-01 has it.
+        Overload, identity, presentity, Event, authorization, Expires, Accept, body: the identity
+        goes before the Event as UAS-01 has it, Expires after the decision as SUB-03 and RFC 6665
+        section 4.2.1.1 have it.
         """
         self.make(decision="block")
         fields: dict[str, Any] = {
@@ -258,10 +259,10 @@ class OrderTests(NotifierCase):
         fields["uri"] = BOB
         self.expect(489, fields)
         del fields["event"]
-        self.expect(423, fields)
-        del fields["expires"]
         self.expect(403, fields)
         self.decide("allow")
+        self.expect(423, fields)
+        del fields["expires"]
         self.expect(406, fields)
         del fields["accept"]
         self.expect(415, fields)
