@@ -216,6 +216,16 @@ class BoundTests(BookCase):
         self.assertEqual(self.told[-1], ("sip:u1@example.com", "terminated", "giveup"))
         self.assertEqual(len(self.entries()), 5)
 
+    def test_asked_again(self) -> None:
+        """So it is when rules ask again about more watchers than may wait (WFS-05, XDM-137)."""
+        subscriptions = [self.subscribe(n, f"sip:u{n}@x", "active") for n in range(1, 9)]
+        for subscription in subscriptions:
+            subscription.state = "pending"
+            self.book.subscribed(subscription)
+        ends = [(f"sip:u{n}@x", "terminated", "giveup") for n in range(1, 4)]
+        self.assertEqual([told for told in self.told if told[1] == "terminated"], ends)
+        self.assertEqual(self.entries(), [(f"sip:u{n}@x", "pending") for n in range(4, 9)])
+
     def test_allowed_are_not_counted(self) -> None:
         """The limits are of those who wait for a decision (WFS-05)."""
         for n in range(1, 20):
