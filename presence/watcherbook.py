@@ -9,7 +9,6 @@ After a restart: :meth:`WatcherBook.recovered`, then the subscriptions, then
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -19,9 +18,9 @@ from zope.interface import implementer
 from presence.interfaces import IWatcherObserver
 from presence.watcherentry import OPEN, WORD, Entry, Table, WatcherLimits, make_key
 from presence.watcherinfo import ACTIVE, INIT, PENDING, TERMINATED, TRANSITIONS, WAITING, step
+from presence.watcherrows import WatcherRows
 from pysip.interfaces import Identity
 from pysip.slices import Slices
-from pysip.timers import Alarm
 
 if TYPE_CHECKING:
     from presence.interfaces import IPresenceStore
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 _DECIDE: Final = "decide"
 _END: Final = "end"
 _ALLOWED: Final = TRANSITIONS[INIT, "allow"]
-_SAVE_AGAIN: Final = 1.0
-"""Seconds until what the store has refused is written again."""
 
 
 @implementer(IWatcherObserver)
@@ -62,7 +59,6 @@ class WatcherBook:
         limits: WatcherLimits | None = None,
         package: str = "presence",
     ) -> None:
-        self._store = store
         self._wheel = wheel
         self._wall = wall
         self._decide = decide
@@ -76,9 +72,7 @@ class WatcherBook:
         self._fetches = count(1)
         self._serials = count(1)
         self._settled = False
-        self._stopped = False
-        self._unsaved: dict[int, Entry] = {}
-        self._save_again = Alarm(self._save_unsaved)
+        self._rows = WatcherRows(store, wheel, package)
         self._slices = Slices(wheel.clock)
 
     # -- what is known ------------------------------------------------------------------
@@ -273,7 +267,7 @@ class WatcherBook:
         serial = table.serial
         table.digest = (table.digest - weight) & WORD
         self._place(table, entry, before)
-        self._save(entry, before)
+        self._rows.save(entry, before)
         table.serial = next(self._serials)
         if self._settled:
             self.told(entry, new, serial)
@@ -322,32 +316,6 @@ class WatcherBook:
                 oldest = next(iter(entries.values()))
             self.give_up(oldest)
 
-    # -- the store ----------------------------------------------------------------------
-
-    def _save(self, entry: Entry, before: tuple[str, str]) -> None:
-        """Keep what the subscription does not tell."""
-        kept = before[0] in OPEN or before == (ACTIVE, "approved")
-        if kept or entry.durable:
-            self._write(entry)
-
-    def _write(self, entry: Entry) -> None:
-        if entry.durable:
-            self._store.put_watcher(entry.record(self.package))
-        else:
-            self._store.remove_watcher(entry.key)
-        self._store.when_durable(partial(self._written, entry))
-
-    def _written(self, entry: Entry, stored: bool) -> None:
-        if not stored and not self._stopped:
-            self._unsaved[entry.key] = entry
-            self._wheel.after(_SAVE_AGAIN, self._save_again)
-
-    def _save_unsaved(self) -> None:
-        """Write what the store has refused, as it is now."""
-        unsaved, self._unsaved = self._unsaved, {}
-        for entry in unsaved.values():
-            self._write(entry)
-
     # -- recovery -----------------------------------------------------------------------
 
     def recovered(self, records: Iterable[WatcherRecord]) -> None:
@@ -360,7 +328,7 @@ class WatcherBook:
             elif record.subscription:
                 self._records[record.subscription] = record
             else:
-                self._store.remove_watcher(record.id)
+                self._rows.remove(record.id)
 
     def settle(self) -> None:
         """The subscriptions were recovered: who was pending and has none left waits (WFS-02)."""
@@ -371,7 +339,7 @@ class WatcherBook:
 
     def stop(self) -> None:
         """Try no more to write; call it before the store is stopped."""
-        self._stopped = True
+        self._rows.stop()
         self._slices.stop()
 
     def _recall(self, table: Table, subscription: ISubscription) -> Entry | None:
@@ -390,7 +358,7 @@ class WatcherBook:
         if record.status == PENDING:
             self._put(self._revive(record, None), "timeout")
         else:
-            self._store.remove_watcher(record.id)
+            self._rows.remove(record.id)
 
     def _revive(self, record: WatcherRecord, subscription: ISubscription | None) -> Entry:
         """The entry that a record tells of, with what is left of its time."""

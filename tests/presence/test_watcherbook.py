@@ -340,7 +340,7 @@ class StoreTests(BookCase):
         self.subscribe(1)
         self.book.stop()
         self.kept()
-        self.assertEqual(self.book._unsaved, {})
+        self.assertEqual(self.book._rows._unsaved, {})
 
     def test_number_used_again(self) -> None:
         """The record of an older subscription with the same number is not this one's (WFS-02)."""
