@@ -8,6 +8,7 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.accounts import AccountStore
 from presence.watcherinfo import TERMINATED, WatcherTable, read
 from tests.chaos.masses import Masses, Watcher
 from tests.e2e.daemon import tables
@@ -111,6 +112,11 @@ class Scale(SynchronousTestCase):
             state = expected[CLASSES.index(row.uri.partition("@")[2])][0].partition(";")[0]
             self.assertEqual(row.status, state)
 
+    def long_turns(self) -> float:
+        """Turns of more than 100 ms; to decide on all in one would take half a second."""
+        figures = self.figures()
+        return figures[f"{TURNS}_count"] - figures[TURNS + '_bucket{le="0.1"}']
+
     def live(self, count: int, name: str) -> None:
         """Watchers come, live through all changes of rules, and are gone."""
         self.write(0)
@@ -123,14 +129,11 @@ class Scale(SynchronousTestCase):
                 masses.subscribe(f"{name}{n}", f"sip:w{n}@{CLASSES[n % len(CLASSES)]}")
             masses.answered()
             self.settle(masses, 0)
-            before = self.figures()
+            long = self.long_turns()
             for step in range(1, len(STEPS)):
                 self.write(step)
                 self.settle(masses, step)
-            after = self.figures()
-            # All decisions in one turn would take half a second of processor time.
-            long = [f[f"{TURNS}_count"] - f[TURNS + '_bucket{le="0.1"}'] for f in (before, after)]
-            self.assertEqual(long[1] - long[0], 0, "turns of more than 100 ms")
+            self.assertEqual(self.long_turns() - long, 0, "turns of more than 100 ms")
             masses.subscribe(f"{name}looker", aor("alice"), "presence.winfo", 0)
             masses.work(lambda: self.looker.state.startswith("terminated"))
         finally:
@@ -150,3 +153,29 @@ class Scale(SynchronousTestCase):
         self.assertLess(grown, (COUNT - BEFORE) / 2)
         self.assertEqual(after['presence_presentities{has="watchers"}'], 0)
         self.assertLess(abs(after["presence_timers"] - before["presence_timers"]), 100)
+
+    def test_removed(self) -> None:
+        """The presentity is removed: everybody is told, no turn is long (PSV-19)."""
+        self.client.store(RULES, ruleset(rule("all", "", "allow")))
+        masses = Masses(self.xdm.proxy.port("tcp"), "alice")
+        self.addCleanup(masses.close)
+        for n in range(COUNT):
+            masses.subscribe(f"r{n}", f"sip:w{n}@{CLASSES[n % len(CLASSES)]}")
+        masses.answered()
+        late = list(masses.watchers.values())
+
+        def told(state: str) -> bool:
+            while late and late[-1].state == state:
+                late.pop()
+            return not late
+
+        masses.work(lambda: told("active"))
+        long = self.long_turns()
+        with AccountStore(self.xdm.proxy.state / "accounts.db") as accounts:
+            accounts.remove(aor("alice"))
+        late += masses.watchers.values()
+        masses.work(lambda: told("terminated;reason=noresource"))
+        figures = self.figures()
+        self.assertEqual(self.long_turns() - long, 0, "turns of more than 100 ms")
+        self.assertEqual(figures['presence_presentities{has="watchers"}'], 0)
+        self.assertEqual(figures["presence_publications"], 0)
