@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.rules.decide import decide, explain
-from presence.rules.defaults import default_rules, read_or_keep
+from presence.rules.defaults import default_rules
 from presence.rules.document import merge, read_rules
 from presence.rules.model import Context, Flavour, Watcher
 from presence.rules.permissions import Permissions
@@ -279,7 +279,7 @@ class MergeTests(SynchronousTestCase):
 
 
 class DefaultTests(SynchronousTestCase):
-    """Presentities without readable rules (XDM-150, XDM-151)."""
+    """Presentities without rules (XDM-150)."""
 
     def test_each(self) -> None:
         """XDM-150, RUL-02: the operator's default is for all; unconfigured it is confirm."""
@@ -293,34 +293,7 @@ class DefaultTests(SynchronousTestCase):
 
     def test_own(self) -> None:
         """XDM-138, RUL-02, PSV-14: own identities are allowed, whatever the default."""
-        for rules in (default_rules("block"), default_rules("block", "block")):
-            for own in (Watcher(tuple(JOE)), Watcher(tuple(JOE), True)):
-                decision = decide(rules, JOE, own, NOW)
-                self.assertEqual((decision.handling, decision.source), ("allow", "own"))
-                self.assertEqual(decision.permissions, Permissions.all())
-
-    def test_anonymous(self) -> None:
-        """XDM-118, XDM-150: anonymous requests may have a default of their own."""
-        rules = default_rules("allow", "block")
-        self.assertEqual(decide(rules, JOE, ANN, NOW).handling, "allow")
-        for watcher in (Watcher(), Watcher(ANN.uris, True)):
-            self.assertEqual(decide(rules, JOE, watcher, NOW).handling, "block")
-
-    def test_unreadable(self) -> None:
-        """XDM-151: the last good version stays in force; without one everybody is blocked."""
-        good, problem = read_or_keep(document(rule("")), "oma", None)
-        self.assertEqual(problem, "")
-        self.assertEqual(decide(good, JOE, ANN, NOW).handling, "allow")
-        kept, problem = read_or_keep(b"<", "oma", good)
-        self.assertIs(kept, good)
-        self.assertNotEqual(problem, "")
-        closed, problem = read_or_keep(b"<", "oma", None)
-        self.assertEqual(decide(closed, JOE, ANN, NOW).handling, "block")
-        self.assertNotEqual(problem, "")
-
-    def test_replaced(self) -> None:
-        """XDM-151: a good version takes the place of the last one."""
-        first, _ = read_or_keep(document(rule("")), "oma", None)
-        second, problem = read_or_keep(document(), "oma", first)
-        self.assertEqual(problem, "")
-        self.assertEqual(decide(second, JOE, ANN, NOW).handling, "block")
+        for own in (Watcher(tuple(JOE)), Watcher(tuple(JOE), True)):
+            decision = decide(default_rules("block"), JOE, own, NOW)
+            self.assertEqual((decision.handling, decision.source), ("allow", "own"))
+            self.assertEqual(decision.permissions, Permissions.all())
