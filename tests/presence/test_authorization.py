@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -146,6 +147,10 @@ class DecisionTests(PolicyCase):
         self.assertEqual(self.handling(ANN), "block")
         self.assertEqual(self.handling(BOB), "polite-block")
         self.assertIn("last", self.policy.decide(JOE, NOBODY).reasons[0])
+        with capturedLogs() as logged:
+            self.handling(ANN)
+        (event,) = logged
+        self.assertEqual(formatEvent(event), "operator list first (before the rules): block")
 
     def test_anonymous(self) -> None:
         """Who asks for privacy is anonymous unless the operator says otherwise (XDM-119)."""

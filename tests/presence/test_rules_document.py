@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.rules.decide import decide, explain
@@ -15,6 +16,7 @@ from presence.rules.model import Context, Flavour, Watcher
 from presence.rules.permissions import Permissions
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "rules"
+SCHEMAS = Path(__file__).parent.parent.parent / "xcap" / "schema"
 ANN = Watcher(("sip:ann@example.com",))
 JOE = frozenset({"sip:joe@example.com"})
 NOW = Context(0.0)
@@ -158,6 +160,52 @@ class ReadTests(SynchronousTestCase):
             context = Context(0.0, None, {"https://x.example/": members}.get)
             self.assertEqual(decide(rules, JOE, ANN, context).handling, wanted)
         self.assertTrue(decide(rules, JOE, ANN, NOW).undetermined)
+
+    def test_applies_with_all_conditions(self) -> None:
+        """XDM-122: a rule whose validity has lapsed, or of another sphere, names nobody."""
+        past = (
+            "<cp:validity><cp:from>1960-01-01T00:00:00Z</cp:from>"
+            "<cp:until>1961-01-01T00:00:00Z</cp:until></cp:validity>"
+        )
+        listed = '<ocp:external-list><ocp:entry anc="https://x.example/"/></ocp:external-list>'
+        confirm = ALLOW.replace("allow", "confirm")
+        context = Context(0.0, "home", {"https://x.example/": frozenset(ANN.uris)}.get)
+        for more, applies in ((past, False), ('<cp:sphere value="work"/>', False), ("", True)):
+            for lower in (listed, "<ocp:other-identity/>"):
+                octets = document(rule(BY_NAME + more, "", "a"), rule(lower, confirm, "b"))
+                found = decide(read_rules(octets, "oma"), JOE, ANN, context)
+                self.assertEqual(found.handling, "block" if applies else "confirm", (more, lower))
+            octets = document(rule(listed + more, "", "a"), rule("<ocp:other-identity/>", confirm))
+            found = decide(read_rules(octets, "oma"), JOE, ANN, context)
+            self.assertEqual(found.handling, "block" if applies else "confirm", more)
+
+    def test_all_of_the_schemas(self) -> None:
+        """RUL-29: every condition and action that the schemas know is understood."""
+        members = {
+            "identity": '<cp:one id="sip:a@x"/>',
+            "validity": (
+                "<cp:from>2026-01-01T00:00:00Z</cp:from><cp:until>2027-01-01T00:00:00Z</cp:until>"
+            ),
+        }
+        parts = {"ruleset", "rule", "conditions", "actions", "transformations"}
+        parts |= {"one", "many", "except", "from", "until", "entry"}
+        found = set()
+        for prefix, schema in (("cp", "common-policy"), ("ocp", "oma-xdm-common-policy")):
+            tree = etree.parse(SCHEMAS / f"{schema}.xsd")
+            for name in tree.xpath("//*[local-name()='element']/@name"):  # type: ignore[union-attr]
+                if name in parts:
+                    continue
+                inner = members.get(str(name), "")
+                value = ' value="x"' if name == "sphere" else ""
+                text = f"<{prefix}:{name}{value}>{inner}</{prefix}:{name}>"
+                (read,) = read_rules(document(rule(text)), "ietf").rules
+                self.assertNotIn("not understood", read.text, text)
+                found.add(str(name))
+        self.assertEqual(
+            found,
+            {"identity", "sphere", "validity"}
+            | {"other-identity", "external-list", "anonymous-request"},
+        )
 
     def test_needs(self) -> None:
         """XDM-120, XDM-116: a rule set tells the lists it needs, and whether the sphere counts."""
