@@ -106,7 +106,7 @@ class RandomRules:
                 chosen.append("<x:full-moon/>")
             self.random.shuffle(chosen)
             parts.append(f"<cp:conditions>{''.join(chosen)}</cp:conditions>")
-        handling = "allow"
+        handling = ""
         if self.random.random() < 0.9:
             handling = self.random.choice(("", "block", "confirm", "polite-block", "allow"))
             action = f"<pr:sub-handling>{handling}</pr:sub-handling>" if handling else ""
