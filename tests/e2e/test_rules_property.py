@@ -161,6 +161,7 @@ class RandomCourse:
                 self.anchors,
                 strict=True,
                 always=f'<cp:except id="{self.probe.uri}"/>',
+                more=4,
                 timed=False,
             ),
         )
@@ -317,8 +318,8 @@ class PropertyTests(SynchronousTestCase):
         Each shows what rules, lists and publications of its moment give, no older state comes
         after a newer one, and the last one is the oracle's document.
         """
-        self.run_course(20261123, True, 120)
+        self.run_course(20261123, True, 150)
 
     def test_ietf(self) -> None:
         """RUL-20, XDM-100, XDM-133: so by two documents of the IETF usage."""
-        self.run_course(5025, False, 120)
+        self.run_course(5025, False, 150)

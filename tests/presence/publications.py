@@ -66,10 +66,14 @@ SPHERES = ("home", "work")
 
 
 class Publications:
-    """Makes documents; each piece of information in them has a number of its own."""
+    """Makes documents; each piece of information in them has a number of its own.
+
+    :ivar share: how much of what there may be in a component there is.
+    """
 
     def __init__(self, source: random.Random) -> None:
         self.random = source
+        self.share = 0.35
         self._mark = 10**6
 
     def document(
@@ -79,15 +83,16 @@ class Publications:
 
         :param spheres: whether persons may have one.
         :param alone: at most one person and one of each service and device, which composition
-            leaves as they are.
+            leaves as they are; and there is more in them.
         """
-        most = 1 if alone else 2
-        parts = [self.tuple(n, alone) for n in range(self.random.randint(0, most))]
+        self.share = 0.6 if alone else 0.35
+        choices = (0, 1, 1, 1) if alone else (0, 1, 2)
+        parts = [self.tuple(n, alone) for n in range(self.random.choice(choices))]
         if self.random.random() < 0.4:
             parts.append("<note>§</note>")
-        parts += [self.device(n) for n in range(self.random.randint(0, most))]
+        parts += [self.device(n) for n in range(self.random.choice(choices))]
         found: set[str] = set()
-        for number in range(self.random.randint(0, most)):
+        for number in range(self.random.choice(choices)):
             sphere = self.random.choice(SPHERES) if spheres and self.random.random() < 0.6 else ""
             found |= {sphere} if sphere else set()
             parts.append(self.person(number, sphere))
@@ -119,7 +124,7 @@ class Publications:
         """A service."""
         basic = self.random.choice(("", "<basic>open</basic>", "<basic>closed</basic>"))
         status = f"<status>{basic}{''.join(self.some(STATUS, 0.25))}</status>"
-        inner = self.common() + self.some(TUPLE, 0.35)
+        inner = self.common() + self.some(TUPLE, self.share)
         if self.random.random() < 0.5 or alone:
             service = self.random.choice(SERVICE_IDS)
             inner.append(
@@ -133,7 +138,7 @@ class Publications:
 
     def person(self, number: int, sphere: str) -> str:
         """A person, in a sphere if that is not empty."""
-        inner = self.common() + self.some(PERSON, 0.35)
+        inner = self.common() + self.some(PERSON, self.share)
         if sphere:
             inner.append(f"<r:sphere x:m='§'><r:{sphere}/></r:sphere>")
         inner += self.some(("<dm:note>§</dm:note>", f"<dm:timestamp>{TIME}</dm:timestamp>"), 0.5)
@@ -141,7 +146,7 @@ class Publications:
 
     def device(self, number: int) -> str:
         """A device."""
-        inner = self.common() + self.some(DEVICE, 0.35)
+        inner = self.common() + self.some(DEVICE, self.share)
         inner.append(f"<dm:deviceID>{DEVICES[number]}</dm:deviceID>")
         inner += self.some(("<dm:note>§</dm:note>", f"<dm:timestamp>{TIME}</dm:timestamp>"), 0.5)
         return f'<dm:device id="d{number}">{"".join(inner)}</dm:device>'

@@ -38,6 +38,7 @@ DOMAINS = (
     *("sub.example.com", "bad..example", ""),
 )
 ANCHORS = ("https://x.example/1", "https://x.example/2", "https://x.example/3")
+HANDLINGS = ("", "block", "confirm", "polite-block", "allow")
 SPHERES = ("home", "work", "Work", "travel")
 
 _BOOLEANS = (
@@ -57,6 +58,7 @@ class Choices:
     :ivar anchors: external lists.
     :ivar strict: keep to what the OMA usage permits (XDM-96, XDM-97) and to the schema.
     :ivar always: further exceptions of each ``many``, written in XML.
+    :ivar more: how many times more often rules allow than anything else.
     :ivar timed: whether rules are valid at times of one day.
     """
 
@@ -65,6 +67,7 @@ class Choices:
     anchors: Sequence[str] = ANCHORS
     strict: bool = False
     always: str = ""
+    more: int = 0
     timed: bool = True
 
 
@@ -106,13 +109,13 @@ class RandomRules:
                 chosen.append("<x:full-moon/>")
             self.random.shuffle(chosen)
             parts.append(f"<cp:conditions>{''.join(chosen)}</cp:conditions>")
+        strict = self.choices.strict
         handling = ""
         if self.random.random() < 0.9:
-            handling = self.random.choice(("", "block", "confirm", "polite-block", "allow"))
+            handling = self.random.choice(HANDLINGS + HANDLINGS[-1:] * self.choices.more)
             action = f"<pr:sub-handling>{handling}</pr:sub-handling>" if handling else ""
             parts.append(f"<cp:actions>{action}</cp:actions>")
-        strict = self.choices.strict
-        if self.random.random() < 0.6 and (handling == "allow" or not strict):
+        if self.random.random() < (0.95 if strict else 0.6) and (handling == "allow" or not strict):
             whole = named or not strict
             parts.append(f"<cp:transformations>{self.transformations(whole)}</cp:transformations>")
         return f'<cp:rule id="{name}">{"".join(parts)}</cp:rule>'
