@@ -10,9 +10,14 @@ HEAD = (
     ' xmlns:r="urn:ietf:params:xml:ns:pidf:rpid"'
     ' xmlns:op="urn:oma:xml:prs:pidf:oma-pres"'
     ' xmlns:gp="urn:ietf:params:xml:ns:pidf:geopriv10"'
+    ' xmlns:gbp="urn:ietf:params:xml:ns:pidf:geopriv10:basicPolicy"'
     ' xmlns:x="urn:example:extension" entity="{}">'
 )
-GEOPRIV = "<gp:geopriv><gp:location-info/><gp:usage-rules/><gp:method>§</gp:method></gp:geopriv>"
+GEOPRIV = (
+    "<gp:geopriv><gp:location-info/><gp:usage-rules>"
+    "<gbp:retention-expiry>2101-01-01T00:00:00Z</gbp:retention-expiry></gp:usage-rules>"
+    "<gp:method>§</gp:method></gp:geopriv>"
+)
 TIME = "2026-01-05T00:00:00.§Z"
 ANYWHERE = (
     GEOPRIV,
