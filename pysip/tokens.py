@@ -12,7 +12,7 @@ class TokenSource:
     :param urandom: gives that many random octets; tests pass their own.
     """
 
-    __slots__ = ("_count", "_hex", "_position", "_prefix", "_urandom")
+    __slots__ = ("_hex", "_position", "_urandom")
 
     _BLOCK = 4096
 
@@ -20,8 +20,6 @@ class TokenSource:
         self._urandom = urandom
         self._hex = ""
         self._position = 0
-        self._prefix = urandom(12).hex()
-        self._count = 0
 
     def random(self, digits: int) -> str:
         """A token of ``digits`` hexadecimal digits (4 random bits each)."""
@@ -44,12 +42,11 @@ class TokenSource:
     def unique(self) -> str:
         """A token never given before, in this process or any other (PUB-02, TXN-01).
 
-        It is made of 96 random bits of the process and a counter.
+        128 random bits: a number that counts would tell each client how much the others do,
+        a politely blocked watcher that somebody is there after all (PBK-04).
         """
-        self._count += 1
-        return f"{self._prefix}{self._count:x}"
+        return self.random(32)
 
     def branch(self) -> str:
         """A branch with the magic cookie (RFC 3261 8.1.1.7, TXN-01)."""
-        self._count += 1
-        return f"z9hG4bK{self._prefix}{self._count:x}"
+        return f"z9hG4bK{self.random(32)}"

@@ -10,7 +10,7 @@ from presence.pidf.offline import closed_document, empty_document
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
 from presence.rules.permissions import Permissions
-from presence.rules.polite import polite_document
+from presence.rules.polite import pending_document, polite_document
 from presence.rules.transform import transform
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
@@ -66,7 +66,8 @@ class PresencePackage:
     :param strict: refuse documents that the schema does not allow (CLI-10).
     :param document_limit: greatest document in octets (PID-10).
     :param closed_when_offline: tell a closed tuple when nothing is published (PRE-11).
-    :param neutral_pending: send an empty document while authorization is pending (NOT-09).
+    :param neutral_pending: while authorization is pending send the document of somebody
+        offline with a note that says so (NOT-09, PBK-10), instead of no body.
     :param changed: told of resources whose watchers are to be notified.
     :param watched: whether a resource has subscriptions.
 
@@ -236,7 +237,10 @@ class PresencePackage:
         """
         resource, entity = subscription.resource, subscription.entity
         if subscription.state == "pending":
-            return Notification(PIDF, empty_document(entity)) if self.neutral_pending else _NOTHING
+            if not self.neutral_pending:
+                return _NOTHING
+            told = pending_document(entity, closed=self.closed_when_offline)
+            return Notification(PIDF, told)
         decision = self.watchers.decide(resource, subscription.watcher)
         if decision.handling == "allow":
             permissions = decision.permissions

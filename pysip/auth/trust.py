@@ -23,7 +23,7 @@ from pysip.uri import equivalent, parse_uri
 
 if TYPE_CHECKING:
     from pysip.auth.domains import Domains
-    from pysip.auth.server import DigestAuthenticator
+    from pysip.auth.server import Authenticated, DigestAuthenticator
     from pysip.interfaces import ICredentialSource, IFlow, ITransport
     from pysip.message import Request
 
@@ -34,6 +34,8 @@ MODES = ("trust", "digest", "both", "none")
 
 _NOBODY = Identity(())
 _ANONYMOUS = Identity((), anonymous=True, source="asserted")
+_GUEST = "anonymous"
+"""The user that proves nothing about who it is (RFC 3261 section 22.1, RFC 5025 3.1.1.1)."""
 _CACHED = 10_000
 _COUNTED = 200
 """Trusted peers that are counted each by itself."""
@@ -251,6 +253,8 @@ class IdentityPolicy:
         wanted = privacy(request)
         check_critical(wanted)
         hidden = hides_identity(wanted)
+        if done.username.partition("@")[0] == _GUEST:
+            return Identity((), "", True, "digest", self._info(authenticator, done))
         sender = request.from_
         display = sender.display
         if is_anonymous(sender.uri):
@@ -263,8 +267,11 @@ class IdentityPolicy:
             principal, display = self._preferred(request, identities)
         if len(identities) > 1:
             identities = (principal, *(uri for uri in identities if uri != principal))
-        info = authenticator.authentication_info(done) if self._authentication_info else ""
-        return Identity(identities, display, hidden, "digest", info)
+        return Identity(identities, display, hidden, "digest", self._info(authenticator, done))
+
+    def _info(self, authenticator: DigestAuthenticator, done: Authenticated) -> str:
+        """Authentication-Info for the answer, "" without."""
+        return authenticator.authentication_info(done) if self._authentication_info else ""
 
     def _for_agent(self, request: Request, error: SipError) -> SipError:
         """The challenge as this client can take it.

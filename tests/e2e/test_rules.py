@@ -144,8 +144,9 @@ class Decisions(RulesTestCase):
         self.watch(self.carol, 403)
         self.assertTold(self.alice, self.watch(self.alice, 200), "active")  # PSV-14
         self.assertEqual(self.client.delete(RULES).status, 200)
-        # the other documents that may hold rules are looked up first, within a second (PSV-09)
-        deadline = time.monotonic() + 1.0
+        # the other documents that may hold rules are looked up first; how long that may take is
+        # tested with a clock (PSV-09), here the machine may be busy
+        deadline = time.monotonic() + 10.0
         while self.carol.subscribe("alice", expires=0).response.status == 403:
             self.assertLess(time.monotonic(), deadline)
         self.assertTold(self.carol, self.watch(self.carol, 202), "pending")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -143,17 +144,16 @@ class DecisionTests(PolicyCase):
             (OverrideEntry("first", "block", uris=frozenset({ANN})),),
             (OverrideEntry("last", "polite-block", everybody=True),),
         )
-        told: list[str] = []
-        log = mock.Mock(debug=lambda text, reasons: told.append(reasons))
-        self.patch(RulesetPolicy, "_log", log)
-        self.assertEqual(self.handling(ANN), "block")
-        self.assertEqual(self.handling(BOB), "polite-block")
-        self.assertIn("last", self.policy.decide(JOE, NOBODY).reasons[0])
+        with capturedLogs() as logged:
+            self.assertEqual(self.handling(ANN), "block")
+            self.assertEqual(self.handling(BOB), "polite-block")
+            self.assertIn("last", self.policy.decide(JOE, NOBODY).reasons[0])
         # which entry has decided is logged, of whom is not
-        self.assertIn("first", told[0])
+        told = [formatEvent(event) for event in logged]
+        self.assertEqual(told[0], "operator list first (before the rules): block")
         self.assertIn("last", told[1])
-        for reasons in told:
-            self.assertNotIn("sip:", reasons)
+        for text in told:
+            self.assertNotIn("sip:", text)
 
     def test_anonymous(self) -> None:
         """Who asks for privacy is anonymous unless the operator says otherwise (XDM-119)."""

@@ -68,7 +68,7 @@ class AuthorizeTests(SynchronousTestCase):
         self.assertEqual(blocked.count(ANN.encode()), 1)
 
     def test_foreign_rule_of_the_name(self) -> None:
-        """A rule that is called as ours but says something else is left alone."""
+        """XDM-102: a rule with the id of ours that says something else stays; ours gets another."""
         document = ruleset(one(BOB, handling="block", name="presencectl_allow"))
         made = authorize(document, JOE, ANN, "allow")
         self.check(made)

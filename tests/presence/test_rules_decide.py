@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,9 @@ from presence.rules.decide import decide, explain
 from presence.rules.document import read_rules
 from presence.rules.model import Context, Watcher, highest
 from presence.rules.permissions import Permissions
+from presence.rules.ruleset import Rule
 from presence.rules.times import instant
+from tests.presence.random_rules import HEAD
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "rules"
 JOE = frozenset({"sip:joe@example.com"})
@@ -75,6 +78,33 @@ class DecideTests(SynchronousTestCase):
         self.assertEqual(asked, [])
         decide(rules, JOE, ANN, Context(0.0, None, asked.append))
         self.assertEqual(sorted(asked), [EMPTY, GRANTED, POLITE])
+
+    def test_index(self) -> None:
+        """XDM-173: of 200 rules with lists of 500 entries those are looked at that may match."""
+        rules = [
+            f'<cp:rule id="n{n}"><cp:conditions><cp:identity><cp:one id="sip:n{n}@example.com"/>'
+            f'<cp:many domain="d{n}.example"/></cp:identity></cp:conditions></cp:rule>'
+            f'<cp:rule id="l{n}"><cp:conditions><ocp:external-list><ocp:entry anc="https://x/{n}"/>'
+            "</ocp:external-list></cp:conditions></cp:rule>"
+            for n in range(100)
+        ]
+        lists = {
+            f"https://x/{n}": frozenset(f"sip:l{n}x{m}@example.com" for m in range(500))
+            for n in range(100)
+        }
+        text = f"{HEAD}{''.join(rules)}</cp:ruleset>"
+        context = Context(0.0, None, lists.get)
+        for flavour in ("oma", "ietf"):
+            compiled = read_rules(text.encode(), flavour)
+            for uri, expected in (
+                ("sip:n7@example.com", 1),
+                ("sip:x@d7.example", 1),
+                ("sip:l7x499@example.com", 1),
+                ("sip:eve@example.com", 0),
+            ):
+                with mock.patch.object(Rule, "test", autospec=True, return_value=True) as tested:
+                    found = decide(compiled, JOE, Watcher((uri,)), context)
+                self.assertEqual((tested.call_count, len(found.reasons)), (expected, 1), uri)
 
     def test_only_allowed_see(self) -> None:
         """PBK-08, RUL-03: transformations count for nothing unless the watcher is allowed."""

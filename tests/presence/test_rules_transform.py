@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from presence.rules.permissions import (
 )
 from presence.rules.transform import Transformation, transform, transform_tree
 from tests.presence.documents import BOB, document
+from xcap.usage.names import OMA_PRES_RULES, PRES_RULES
 
+SCHEMAS = Path(__file__).parent.parent.parent / "xcap" / "schema"
 DIRECTORY = Path(__file__).parent.parent / "vectors" / "transform"
 POLICY = "{urn:ietf:params:xml:ns:common-policy}"
 GEOPRIV = (
@@ -98,6 +101,83 @@ class VectorTests(SynchronousTestCase):
 
 class TransformTests(SynchronousTestCase):
     """Tests of :func:`transform` and :class:`Transformation`."""
+
+    def test_all_of_the_schemas(self) -> None:
+        """RUL-29, XDM-146: every permission that the schemas know has an effect of its own."""
+        values = {
+            "service-uri-scheme": "tel",
+            "class": "business",
+            "service-uri": "sip:joe@example.com",
+            "deviceID": "urn:x-mac:0003ba4811e3",
+            "service-id": "org.openmobilealliance:PoC-session",
+            "provide-user-input": "full",
+            "provide-geopriv": "full",
+        }
+        ids = {"services": "mail", "persons": "joe", "devices": "desk"}
+        pr = f"{{{PRES_RULES}}}"
+        elements = {
+            f"{{{space}}}{name}"
+            for schema, space in (
+                ("presence-rules", PRES_RULES),
+                ("oma-pres-rules", OMA_PRES_RULES),
+            )
+            for name in etree.parse(SCHEMAS / f"{schema}.xsd").xpath(  # type: ignore[union-attr]
+                "//*[local-name()='element']/@name"
+            )
+        }
+        elements.remove(f"{pr}sub-handling")
+        kinds = {tag for tag in elements if not etree.QName(tag).localname.startswith("provide-")}
+        self.assertEqual((len(elements), len(kinds)), (33, 9))
+
+        def given(tag: str, parent: str, text: str, **attributes: str) -> Permissions:
+            root = etree.Element(f"{POLICY}transformations")
+            above = etree.SubElement(root, parent) if parent else root
+            etree.SubElement(above, tag, attributes).text = text
+            return read_permissions(root)
+
+        used = set()
+        for sort, first in ids.items():
+            for tag in kinds:
+                name = etree.QName(tag).localname
+                value = first if name == "occurrence-id" else values.get(name, "")
+                found = given(tag, f"{pr}provide-{sort}", value)
+                if found != Permissions.none():
+                    self.assertEqual(
+                        len(parse(transform(vector("full"), found)).findall("*")),
+                        3 if name == "all-services" else 2 if name.startswith("all") else 1,
+                        name,
+                    )
+                    used |= {tag, f"{pr}provide-{sort}"}
+        before = transform(vector("full"), COMPONENTS)
+        for tag in elements - kinds - used:
+            name = etree.QName(tag).localname
+            unknown = {"name": "foo", "ns": "urn:vendor-specific:foo-namespace"}
+            found = given(
+                tag, "", values.get(name, "true"), **(unknown if "unknown" in name else {})
+            )
+            seen = transform(vector("full"), combine([COMPONENTS, found]))
+            self.assertGreater(len(seen), len(before), name)
+            used.add(tag)
+        self.assertEqual(used, elements)
+
+    def test_notes(self) -> None:
+        """RUL-28, XDM-142: provide-note has no say over notes inside other elements."""
+        inner = (
+            '<tuple id="t1"><status/><r:relationship><r:note>1</r:note><r:self/></r:relationship>'
+            "<r:service-class><r:note>2</r:note><r:unknown/></r:service-class><note>3</note></tuple>"
+            '<dm:person id="p1"><r:activities><r:note>4</r:note><r:away/></r:activities>'
+            "<r:mood><r:note>5</r:note><r:sad/></r:mood><dm:note>6</dm:note></dm:person>"
+        )
+        shown = {
+            "": "2",
+            "note": "236",
+            "relationship": "12",
+            "activities mood": "245",
+            "activities mood note": "23456",
+        }
+        for names, expected in shown.items():
+            found = view(inner, attributes=frozenset(names.split()))
+            self.assertEqual("".join(re.findall(r"note>(\d)<", found)), expected, names)
 
     def test_nothing(self) -> None:
         """XDM-148, RUL-05: without permission the entity is all that remains."""

@@ -1,4 +1,4 @@
-"""Runs the decisions of ``tests/vectors/rules`` (XDM-170)."""
+"""Runs the decisions of ``tests/vectors/rules``, and what they leave to see (XDM-170)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from presence.rules.document import merge, read_rules
 from presence.rules.model import Context, Watcher
 from presence.rules.permissions import Permissions, read_permissions
 from presence.rules.times import instant
+from presence.rules.transform import transform
 from pysip.uri import canonical_aor
+from tests.presence.test_rules_transform import canonical, vector
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "rules"
 NOW = "2026-06-01T12:00:00Z"
@@ -81,13 +83,20 @@ class VectorTests(SynchronousTestCase):
                 ),
                 f"{name}: {case['name']}: {decision}",
             )
+            if "published" not in data or decision.handling != "allow":
+                self.assertNotIn("view", case)
+                continue
+            seen = transform(vector(data["published"]), decision.permissions)
+            self.assertEqual(
+                canonical(seen), canonical(vector(case["view"])), f"{name}: {case['name']}"
+            )
 
     def test_complete(self) -> None:
         """XDM-170: every file is run by a test of its own."""
         names = {path.name for path in VECTORS.glob("*.json")}
         self.assertEqual(
             names,
-            {f"document-{one}.json" for one in ("a", "b", "c", "d", "d-ietf", "e", "f")}
+            {f"document-{one}.json" for one in ("a", "b", "c", "d", "d-ietf", "e", "f", "k")}
             | {"document-several.json"},
         )
 
@@ -118,6 +127,10 @@ class VectorTests(SynchronousTestCase):
     def test_combining(self) -> None:
         """RUL-01, RUL-05: the example of RFC 4745 section 10.3."""
         self.run_file("document-f.json")
+
+    def test_worked_example(self) -> None:
+        """RUL-30: presence-data.md K.4, from the rules to the octets that Alice sees."""
+        self.run_file("document-k.json")
 
     def test_several(self) -> None:
         """XDM-100: the documents of the IETF usage are one rule set."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from zope.interface import implementer
 
 from presence.lists import Limits
@@ -298,9 +299,12 @@ class ListTests(RuleSourceTestCase):
         self.assertDecisions(ann="block", bob="allow")
 
     def test_never_there(self) -> None:
-        """XDM-123: without a good resolution the list is undetermined until there is one."""
+        """XDM-123: without a good resolution the list is undetermined, and logged, until then."""
         self.put(OMA, ruleset(listed(FRIENDS), rule("<ocp:other-identity/>", "allow", "others")))
-        self.hold()
+        with capturedLogs() as logged:
+            self.hold()
+        (event,) = (one for one in logged if one["log_level"] is LogLevel.warn)
+        self.assertIn("an external list cannot be resolved", formatEvent(event))
         self.assertIsNone(self.source.lists(JOE)(FRIENDS))
         self.assertDecisions(ann="confirm")
         self.put(LISTS, lists(friends=(ANN,)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.rules.polite import pending_document
 from pysip.event.table import NotifierPolicy
 from pysip.header import parse_subscription_state
 from pysip.message import Request, Response, response_to
@@ -408,13 +409,15 @@ class AuthorizationTests(SubscribeCase):
         self.assertEqual(self.watch().status, 200)
 
     def test_neutral_document(self) -> None:
-        """Instead of no body a document that says nothing (NOT-09)."""
+        """PBK-10, NOT-09: instead of no body the polite document, with a note that says why."""
         self.node.watchers.default = "confirm"
         self.node.presence.package.neutral_pending = True
         self.publish("secret")
-        self.watch()
-        self.assertIn(b"<presence", self.last().body)
-        self.assertNotIn(b"secret", self.last().body)
+        for closed in (False, True):
+            self.node.presence.package.closed_when_offline = closed
+            self.watch(call_id=f"c{closed}")
+            self.assertEqual(self.last().body, pending_document(BOB, closed=closed))
+            self.assertNotIn(b"secret", self.last().body)
 
     def test_polite_block(self) -> None:
         """The same answer and headers as allowed, a document of somebody offline (SUB-15)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -251,14 +252,17 @@ class ClientTests(LayerCase):
         self.nothing_left()
 
     def test_branches(self) -> None:
-        """Cookie, never the same, 64 random bits of the process (TXN-01)."""
+        """Cookie, never the same, 128 random bits (TXN-01), of which none count (PBK-04)."""
         one, other = TokenSource(), TokenSource()
         branches = [source.branch() for source in (one, other) for _ in range(5000)]
         self.assertEqual(len(set(branches)), 10000)
         self.assertTrue(all(branch.startswith("z9hG4bK") for branch in branches))
-        stems = {branch[7:31] for branch in branches}
-        self.assertEqual(len(stems), 2)  # 96 random bits each
-        self.assertTrue(all(int(stem, 16) for stem in stems))
+        self.assertEqual({len(branch) for branch in branches}, {7 + 32})
+        numbers = [int(branch[7:], 16) for branch in branches]
+        for shift in range(0, 128, 8):
+            self.assertGreater(len({number >> shift & 0xFF for number in numbers}), 200)
+        steps = {abs(b - a) >> 64 for a, b in pairwise(numbers)}
+        self.assertEqual(len(steps), len(numbers) - 1)
 
 
 class ServerCase(LayerCase):

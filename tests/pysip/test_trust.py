@@ -64,14 +64,14 @@ class Source:
 
     def ha1(self, username: str, realm: str, algorithm: str) -> str | None:
         """All passwords are "secret"."""
-        if username not in ("alice", "bob", "alice@example.com"):
+        if username not in ("alice", "bob", "alice@example.com", "anonymous"):
             return None
         return ha1(username, realm, "secret", algorithm)
 
     def identities(self, username: str, realm: str) -> tuple[str, ...]:
         """The identities of a user."""
-        if username == "bob":
-            return ("sip:bob@example.com",)
+        if username in ("bob", "anonymous"):
+            return (f"sip:{username}@example.com",)
         return ("sip:alice@example.com", "sip:al@example.com", "tel:+15550100")
 
 
@@ -375,6 +375,17 @@ class UntrustedTests(PolicyTestCase):
         self.assertEqual(found.display_name, "")
         found = self.from_phone(self.signed(request(privacy="id")))
         self.assertTrue(found.anonymous)
+
+    def test_guest(self) -> None:
+        """XDM-112: the Digest user "anonymous" has no identity, whatever its From says."""
+        for sender in (
+            ANONYMOUS,
+            "<sip:anonymous@example.com>;tag=1",
+            "<sip:al@example.com>;tag=1",
+        ):
+            found = self.from_phone(self.signed(request(_from=sender), "anonymous"))
+            self.assertEqual((found.uris, found.anonymous), ((), True), sender)
+            self.assertEqual(found.uri, "sip:anonymous@anonymous.invalid")
 
     def test_critical_privacy(self) -> None:
         """IMS-07: a critical privacy type that nobody knows is 500 naming it."""
