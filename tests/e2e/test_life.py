@@ -83,7 +83,8 @@ class Stopping(SynchronousTestCase):
 
     def test_daemon(self) -> None:
         """Without -n it goes to the background; SIGTERM by its PID file ends it."""
-        daemon = Daemon(self, OPEN_POINTS)
+        settings = tables(roles=["presence-server", "presence-xdms"])
+        daemon = Daemon(self, OPEN_POINTS, (), settings)
         daemon.start()
         self.assertEqual(daemon.stop(), 0)  # its ports are in the file now
         file = daemon.directory / "twistd.pid"
@@ -250,7 +251,7 @@ class Refusals(SynchronousTestCase):
 
     def write(self, **settings: dict[str, Any]) -> None:
         """Write the configuration, without roles that have a port of their own."""
-        roles = {"roles": ["presence-server", "registrar"]}
+        roles = {"roles": ["presence-server", "registrar", "presence-xdms"]}
         write_config(self.file, self.points, {**roles, **settings})
 
     def test_configuration(self) -> None:

@@ -26,7 +26,7 @@ class FailingStartTests(SynchronousTestCase):
 
     def run_start(self, text: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Start with the configuration ``text``; it has to fail and leave no PID file."""
-        settings = 'state_dir = "state"\nroles = ["presence-server", "registrar"]\n'
+        settings = 'state_dir = "state"\nroles = ["presence-server", "presence-xdms"]\n'
         (self.folder / "p.toml").write_text(settings + text)
         done = subprocess.run(
             [sys.executable, "-c", TWISTD, *options, "presence", "start", "-c", "p.toml"],
