@@ -28,6 +28,7 @@ from presence.authorizing import (
     watcher_limits,
 )
 from presence.certificate import GeneratedCertificate, ensure_certificate
+from presence.composing import permanent_state
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from presence.authorization import RulesetPolicy
     from presence.config import Config, Listen
     from presence.interfaces import IPresenceStore
+    from presence.permanent import PermanentState
     from presence.reading import Reading
     from pysip.interfaces import ITransport
     from xcap.http.site import HttpSite
@@ -77,6 +79,7 @@ class Node:
     :ivar documents: the document servers, None without such a role.
     :ivar reading: reads documents for the other servers, None where there are none.
     :ivar authorization: decides by rules; None where they are not within reach.
+    :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar proxy: the Aggregation Proxy, None without that role.
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
     :ivar sites: the HTTP servers but that of operators, with their listening points.
@@ -98,6 +101,7 @@ class Node:
     documents: Documents | None
     reading: Reading | None
     authorization: RulesetPolicy | None
+    permanent: PermanentState | None
     proxy: Proxy | None
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
@@ -134,12 +138,13 @@ def build_node(config: Config, reactor: Any) -> Node:
     documents = build_documents(
         config, reactor, accounts, domains, events, guard.overloaded, access
     )
-    authorization = reading = None
+    authorization = permanent = reading = None
     if isinstance(events, PresenceServer):
         reading = build_reading(config, reactor, ua, documents, accounts, domains)
         authorization = ruleset_policy(config, reactor, events, wheel, reading, accounts, domains)
         if authorization is not None:
             events.set_watchers(authorization)
+        permanent = permanent_state(config, reactor, events, authorization, reading)
     proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
     tls, generated = tls_settings(config, _points(config))
     transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
@@ -160,6 +165,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         documents,
         reading,
         authorization,
+        permanent,
         proxy,
         access,
         _sites(config, documents, proxy),

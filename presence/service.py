@@ -205,6 +205,8 @@ class PresenceService(Service):
         node.events.stop()
         if node.authorization is not None:
             node.authorization.stop()
+        if node.permanent is not None:
+            node.permanent.stop()
         if node.reading is not None:
             await node.reading.stop()
         # The answers that wait for the store leave while it commits what is queued.

@@ -14,7 +14,7 @@ import attrs
 
 from presence.backends import back_ends
 from presence.config import XDMS_ROLES
-from presence.documentcopy import DIRECTORY, IETF_RULES, OMA_RULES
+from presence.documentcopy import DIRECTORY, IETF_RULES, OMA_RULES, PERMANENT
 from presence.subscribers import (
     AccountSubscribers,
     HomeRemover,
@@ -60,7 +60,9 @@ if TYPE_CHECKING:
 SERVER = "XDM-serv/OMA1.0 txpresence"
 """Value of Server: the release of OMA XDM comes first (XDM-06)."""
 
-_READ_BY_PRESENCE_SERVER = frozenset({OMA_RULES, IETF_RULES, DIRECTORY, "resource-lists"})
+_READ_BY_PRESENCE_SERVER = frozenset(
+    {OMA_RULES, IETF_RULES, PERMANENT, DIRECTORY, "resource-lists"}
+)
 
 
 @attrs.define(eq=False)

@@ -451,10 +451,11 @@ class FollowedWithTests(SynchronousTestCase):
     """What is followed together."""
 
     def test_followed_with(self) -> None:
-        """PSV-10: one subscription for the rules of a user, one for the lists, of each server."""
-        rules = (f"org.openmobilealliance.pres-rules/users/{JOE}/", IETF)
+        """PSV-10: one subscription for each server: to rules and permanent state, and to lists."""
+        permanent = f"pidf-manipulation/users/{JOE}/"
+        rules = (f"org.openmobilealliance.pres-rules/users/{JOE}/", IETF, permanent)
         directory = f"org.openmobilealliance.xcap-directory/users/{JOE}/directory.xml"
-        for path in (OMA, f"{IETF}index", f"{IETF}a/b", directory):
+        for path in (OMA, f"{IETF}index", f"{IETF}a/b", directory, f"{permanent}index"):
             self.assertEqual(followed_with(path), rules)
         self.assertEqual(followed_with(LISTS), (f"resource-lists/users/{JOE}/",))
         self.assertEqual(
