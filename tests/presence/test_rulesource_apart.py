@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from presence.copies import CopySettings
 from presence.documentcopy import followed_with
 from presence.following import SubscriptionFeed
+from presence.permanent import PermanentState
 from presence.ruledocuments import RuleSettings
 from presence.rules.decide import decide
 from presence.rules.model import Context, Watcher
@@ -50,6 +51,7 @@ from xcap.roots import Root
 from xcap.server import DocumentServer
 from xcap.usage.base import Trusted, Usage
 from xcap.usage.directory import XcapDirectory
+from xcap.usage.pidfmanipulation import PidfManipulation
 from xcap.usage.presrules import OmaPresRules, PresRules
 from xcap.usage.resourcelists import ResourceLists
 
@@ -316,6 +318,7 @@ class SubscribedTests(SynchronousTestCase):
         usages: list[Usage] = [
             OmaPresRules(Users(), trusted),
             PresRules(trusted),
+            PidfManipulation(Users(), trusted),
             ResourceLists(trusted),
             XcapDirectory(trusted),
         ]
@@ -391,6 +394,34 @@ class SubscribedTests(SynchronousTestCase):
         self.node.put(f"{IETF}index", ruleset(one(BOB)), seconds=1.0)
         self.assertEqual(self.changes(), [JOE])
         self.assertEqual(self.decide(BOB), "allow")
+        self.end()
+
+    def test_permanent(self) -> None:
+        """XDM-64, PSV-10: permanent state comes by the same subscription as the rules."""
+        permanent = PermanentState(
+            self.node.clock, lambda: START, self.source.copies, self.source.home
+        )
+        changed: list[str] = []
+        permanent.watch(changed.append)
+        self.hold()
+        subscriptions = len(self.node.notifier)
+        permanent.hold(JOE)
+        self.node.advance(1.0)
+        self.assertEqual((len(self.node.notifier), subscriptions), (1, 1))
+        body = (
+            b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:joe@example.com">'
+            b'<tuple id="t"><status/></tuple></presence>'
+        )
+        where = f"pidf-manipulation/users/{JOE}/index"
+        self.node.put(where, body, seconds=1.0)
+        self.assertEqual((changed, self.changes()), ([JOE], []))
+        record = permanent.record(JOE)
+        assert record is not None
+        self.assertTrue(record.body.endswith(body))
+        self.node.delete(where, seconds=1.0)
+        self.assertEqual(changed, [JOE, JOE])
+        self.assertIsNone(permanent.record(JOE))
+        permanent.stop()
         self.end()
 
     def test_lost(self) -> None:
