@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import OPEN_POINTS, Daemon
-from tests.e2e.deployments import USERS, AllInOne, Deployment
+from tests.e2e.deployments import USERS, AllInOne, Apart, Deployment
 from tests.e2e.phone import NOTED, Phone, Watch, aor, notes, pidf
 from tests.e2e.test_rules import EVERYTHING, RULES, one, rule, ruleset
 from tests.e2e.wire import Message
@@ -30,8 +31,8 @@ def instant(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-class Server(Deployment):
-    """A Presence Server with the documents of presence only: there are no rules to decide by."""
+class WithoutLists(Deployment):
+    """A Presence Server with the documents of presence only: lists are out of reach."""
 
     def __init__(self, case: SynchronousTestCase, **changed: Any) -> None:
         super().__init__(case)
@@ -47,17 +48,20 @@ class Server(Deployment):
 class CompositionTestCase(SynchronousTestCase):
     """Base with a server where everybody may watch."""
 
-    deployment: type[AllInOne] | type[Server] = AllInOne
-
     def setUp(self) -> None:
         """Start."""
-        self.xdm = self.deployment(self, subscription={"default_decision": "allow"})
+        self.xdm = self.deploy({"subscription": {"default_decision": "allow"}})
+        self.server = self.xdm.parts["presence-server"]
         self.alice, self.bob = self.phone("alice"), self.phone("bob")
         self.client = self.xdm.client()
 
+    def deploy(self, settings: Mapping[str, Any]) -> Deployment:
+        """Start all servers."""
+        return AllInOne(self, **settings)
+
     def phone(self, user: str) -> Phone:
         """Somebody's phone, on TCP."""
-        return self.xdm.proxy.phone("tcp", user)
+        return self.server.phone("tcp", user)
 
     def watch(self) -> Watch:
         """Bob subscribes to alice; the first NOTIFY is still to come."""
@@ -124,8 +128,8 @@ class PermanentState(CompositionTestCase):
         watch = self.watch()
         self.assertEqual(notes(self.told(watch)), ["always", "now"])
         self.bob.listen(NOTED)
-        self.xdm.proxy.restart()
-        self.bob.wire = self.xdm.proxy.wire("tcp")
+        self.server.restart()
+        self.bob.wire = self.server.wire("tcp")
         host, port = self.bob.wire.local
         self.bob.contact = f"sip:bob@{host}:{port};transport=tcp"
         self.assertEqual(self.bob.resubscribe(watch).status, 200)
@@ -148,10 +152,34 @@ class PermanentState(CompositionTestCase):
         self.assertIn(b"sphere", self.told(watch).body)
 
 
-class WithoutRules(CompositionTestCase):
+class PermanentStateApart(PermanentState):
+    """The same with Presence Server, document servers and proxy as processes of their own.
+
+    XDM-64, PSV-07, PSV-10, PRS-8.
+    """
+
+    def deploy(self, settings: Mapping[str, Any]) -> Deployment:
+        """Start all servers."""
+        return Apart(self, presence=settings)
+
+    def test_outage(self) -> None:
+        """PSV-08, PSV-10: who publishes has the documents at hand when the server is down."""
+        self.client.store(TARGET, pidf("alice", "always"))
+        self.publish(pidf("alice", "now", "t2", "closed"))
+        xdms = self.xdm.parts["presence-xdms"]
+        self.server.expected = xdms.expected = "cannot be reached|back-end|subscribed|subscription"
+        time.sleep(NOTED)  # it is fetched after the 200, without anybody to tell
+        xdms.kill()
+        self.assertEqual(notes(self.told(self.watch())), ["always", "now"])
+        xdms.start()
+
+
+class PresenceDocuments(CompositionTestCase):
     """The documents of presence are here, those of lists are not."""
 
-    deployment = Server
+    def deploy(self, settings: Mapping[str, Any]) -> Deployment:
+        """Start the server."""
+        return WithoutLists(self, **settings)
 
     def test_permanent(self) -> None:
         """XDM-64: the permanent document is told and followed all the same."""
