@@ -37,13 +37,14 @@ _WORK: Final = 65536
 class _Held:
     """A presentity that is at hand.
 
+    :ivar asked: it took part in a composition before it was known what there is.
     :ivar copy: of its document.
     :ivar record: what takes part in composition.
     :ivar settled: it is known what there is, or it is not waited for any more.
     :ivar timer: ends the waiting.
     """
 
-    __slots__ = ("copy", "owner", "presentity", "record", "settled", "timer", "waiting")
+    __slots__ = ("asked", "copy", "owner", "presentity", "record", "settled", "timer", "waiting")
 
     copy: Copy
 
@@ -51,7 +52,7 @@ class _Held:
         self.owner = owner
         self.presentity = presentity
         self.record: PublicationRecord | None = None
-        self.settled = False
+        self.asked = self.settled = False
         self.timer: IDelayedCall | None = None
         self.waiting: dict[Deferred[None], None] | None = None
 
@@ -123,7 +124,10 @@ class PermanentState(Lingering):
     def record(self, presentity: str) -> PublicationRecord | None:
         """The source of composition; see :class:`IPermanentState`."""
         held = self._known.get(presentity)
-        return None if held is None else held.record
+        if held is None:
+            return None
+        held.asked = held.asked or not held.settled
+        return held.record
 
     # -- who is at hand -----------------------------------------------------------------
 
@@ -193,7 +197,7 @@ class PermanentState(Lingering):
     def _take(self, held: _Held) -> None:
         """Compose with what is there from now on, and tell of it (XDM-64)."""
         before, held.record = held.record, self._made(held)
-        if held.record is not before:
+        if held.record is not before and (held.settled or held.asked):
             for listener in self._listeners:
                 try:
                     listener(held.presentity)

@@ -169,6 +169,8 @@ class PresenceServer(EventServer):
 
     def _decisions_changed(self, presentity: str) -> None:
         """Rules, lists, sphere or the time make other decisions (XDM-137, PSV-09)."""
+        if self.package.recovers:
+            return  # :meth:`resume` decides on all
         self.notifier.reauthorize(self.package.name, presentity)
         if self.book is not None:
             self.book.reauthorize(presentity)

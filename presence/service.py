@@ -120,9 +120,10 @@ class PresenceService(Service):
     async def _recover(self, node: Node) -> None:
         """Take everything back from the store."""
         began = time.monotonic()
-        await node.events.recover()
         if "registrar" in self._config.roles:
             await node.registrar.recover()
+        # last: watchers can be told of changes from then on, and no turn passes before they are
+        await node.events.recover()
         self._log.info(
             "recovered {publications} publications and {subscriptions} subscriptions from {path}"
             " in {seconds:.1f} s; {bindings} registered contacts, {accounts} accounts",

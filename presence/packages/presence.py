@@ -65,6 +65,7 @@ class PresencePackage:
 
     :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar holding: for whom documents are kept at hand.
+    :ivar recovers: everything is decided, and watchers are told, only when all is there again.
     :ivar observer: told who watches, for watcher information; None when nobody asks.
     """
 
@@ -119,6 +120,7 @@ class PresencePackage:
         self.closed_when_offline = closed_when_offline
         # resources that were recovered and are not yet held; None once all are
         self._recovered: set[str] | None = None
+        self.recovers = False
 
     @property
     def composition(self) -> ICompositionPolicy:
@@ -217,7 +219,8 @@ class PresencePackage:
         """The sources have changed (COM-42, XDM-64)."""
         self._views.drop(resource)
         self.watchers.published(resource)
-        self._changed(self.name, resource)
+        if not self.recovers:
+            self._changed(self.name, resource)
 
     def sources(self, resource: str) -> list[PublicationRecord]:
         """What takes part in composition: the publications, and the permanent document (COM-01)."""
@@ -247,6 +250,7 @@ class PresencePackage:
     def recovering(self) -> None:
         """The subscriptions that come next are from the store: :meth:`settle` ends that."""
         self._recovered = set()
+        self.recovers = True
 
     async def settle(self, others: Iterable[str] = ()) -> None:
         """Fetch the documents of all whose watchers were recovered, some at a time (PSV-20).
@@ -255,6 +259,7 @@ class PresencePackage:
         """
         recovered, self._recovered = (self._recovered or set()).union(others), None
         await self.holding.settle(recovered)
+        self.recovers = False
 
     def choose_type(self, accept: list[str] | None) -> str:
         """``application/pidf+xml`` if the watcher takes it (PRE-02, UAS-06).

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -14,6 +16,7 @@ from presence.compose.oma import OmaComposition
 from presence.compose.sources import HARD_STATE
 from presence.compose.union import UnionComposition
 from presence.interfaces import IPermanentState
+from presence.server import PresenceServer
 from pysip.event.records import PublicationRecord
 from tests.node import BOB, Node, Peer, pidf
 from tests.presence.test_authorization import ALL, SERVICES, Classes
@@ -192,6 +195,42 @@ class TimeTests(ViewsCase):
         self.node.presence.stop()
         self.node.advance(70)
         self.assertEqual(self.told(), [])
+
+
+class RecoveryTests(ViewsCase):
+    """A restart."""
+
+    def test_told_while_recovering(self) -> None:
+        """PSV-20: what comes while everything is read back is told when requests are served."""
+        self.start()
+        tag = self.bob.publish(pidf(note="here")).first("sip-etag")
+        self.watch(self.alice, "sip:alice@example.com")
+        written, ready = Written(), Deferred[None]()
+        clock = self.node.clock
+        clock.callLater(0.05, written.write, pidf(note="always"))
+        clock.callLater(0.1, ready.callback, None)
+
+        class Server(PresenceServer):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                self.set_permanent(written)
+
+        with (
+            mock.patch.object(written, "prepare", lambda presentity: ready),
+            mock.patch("tests.node.PresenceServer", Server),
+        ):
+            again = self.node.restart()
+        self.assertTrue(ready.called)
+        again.advance(0.5)
+        self.assertEqual((self.told(), len(again.presence.notifier)), ([], 1))
+        again.presence.resume()
+        again.advance(0.5)
+        (body,) = self.told()
+        self.assertTrue(b"here" in body and b"always" in body)
+        self.alice.node = self.bob.node = again
+        self.assertEqual(self.bob.publish(sip_if_match=tag, expires=0).status, 200)
+        again.advance(0.5)
+        self.assertEqual(self.told(), [pidf(note="always")])
 
 
 class SourceTests(ViewsCase):
