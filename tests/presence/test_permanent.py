@@ -130,6 +130,8 @@ class DocumentTests(PermanentCase):
         self.put(path(), document(""))
         self.assertNews(JOE)
         self.assertIsNone(self.note())
+        self.delete(path())
+        self.assertNews()
 
     def test_aliases(self) -> None:
         """XDM-63: it is the document of the user, whatever URI is watched."""
