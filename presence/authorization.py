@@ -127,12 +127,12 @@ class RulesetPolicy(Lingering):
     @property
     def held(self) -> int:
         """Presentities whose rules are at hand."""
-        return len(self._source)
+        return len(self.source)
 
     @property
     def documents(self) -> int:
         """Copies of documents that decisions depend on."""
-        return self._source.documents
+        return self.source.documents
 
     def stop(self) -> None:
         """Wait for nothing any more, and forget everybody."""
