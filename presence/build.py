@@ -37,7 +37,7 @@ from presence.registrar import Registrar, RegistrarPolicy
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
-from presence.xdm import Documents, Proxy, build_documents, build_proxy
+from presence.xdm import Documents, Proxy, build_documents, build_proxy, trusted_identities
 from presence.xdmtables import HttpListen
 from pysip.auth.domains import Domains
 from pysip.auth.server import DigestAuthenticator, FailureGuard
@@ -186,7 +186,7 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
         else:
             events.package.watchers = operator_policy(config)
     events.compositor.policy = _publication_limits(config, clock)
-    events.notifier.set_policy(_notifier_policy(config), _rates(config))
+    events.notifier.set_policy(_notifier_policy(config, node.domains), _rates(config))
     events.reauthorize()
     if node.documents is not None:
         node.documents.feed.recheck()
@@ -271,7 +271,7 @@ def _events(
 ) -> EventServer:
     """What serves PUBLISH and SUBSCRIBE, with the presence package where that is a role."""
     limits = _publication_limits(config, reactor.seconds)
-    rates, policy = _rates(config), _notifier_policy(config)
+    rates, policy = _rates(config), _notifier_policy(config, domains)
     if "presence-server" not in config.roles:
         return EventServer(ua, store, limits, rates, policy, time.time)
     composer = composition(config, domains)
@@ -438,7 +438,7 @@ def _rates(config: Config) -> DomainRates:
     )
 
 
-def _notifier_policy(config: Config) -> NotifierPolicy:
+def _notifier_policy(config: Config, domains: Domains) -> NotifierPolicy:
     subscription, limits, notify = config.subscription, config.limits, config.notify
     return NotifierPolicy(
         min_expires=subscription.min_expires,
@@ -452,4 +452,5 @@ def _notifier_policy(config: Config) -> NotifierPolicy:
         rate=notify.rate,
         destination_rate=notify.rate_per_destination,
         own_uri=config.trust.notify_identity,
+        servers=trusted_identities(config, domains),
     )

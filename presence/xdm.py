@@ -338,6 +338,12 @@ def _usages(
     return {usage.auid: usage for role in roles for usage in found[role]}
 
 
+def trusted_identities(config: Config, domains: Domains) -> frozenset[str]:
+    """Who may more than others, such as Presence Servers, which follow documents of all users."""
+    named = (each.identity for each in config.xcap.trusted)
+    return frozenset(_identity(text, domains) for text in named if text)
+
+
 def _identity(text: str, domains: Domains) -> str:
     return served_identity(text if ":" in text else f"sip:{text}", domains)
 

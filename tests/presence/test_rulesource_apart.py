@@ -19,6 +19,7 @@ from presence.rules.model import Context, Watcher
 from presence.rulesource import RuleSource
 from pysip.errors import SipError
 from pysip.event.subscriber import NotifyRouter
+from pysip.event.table import NotifierPolicy
 from tests.pairs.test_lossy import client, route
 from tests.presence.rulesources import (
     ANN,
@@ -40,7 +41,7 @@ from tests.presence.rulesources import (
     rule,
     ruleset,
 )
-from tests.xcap.notifying import PSI, DocumentNode, Users, key
+from tests.xcap.notifying import PSI, DocumentNode, Rates, Users, key
 from xcap.agent import HttpAgent
 from xcap.auth.identity import IN_PROCESS, IdentityAsserter
 from xcap.client import XcapClient
@@ -423,6 +424,18 @@ class SubscribedTests(SynchronousTestCase):
         self.assertIsNone(permanent.record(JOE))
         permanent.stop()
         self.end()
+
+    def test_many_users(self) -> None:
+        """PSV-07, SUB-18: one server follows very many users; limits of watchers are not its."""
+        self.node.notifier.set_policy(NotifierPolicy(servers=frozenset({SERVER})), Rates(0.0))
+        users = [f"sip:u{number}@example.com" for number in range(50)]
+        for user in users:
+            self.source.hold(user)
+        self.node.advance(3.0)
+        self.assertEqual(len(self.node.notifier), 50)
+        for user in users:
+            self.source.release(user)
+        self.node.done(_ended(self.feed))
 
     def test_lost(self) -> None:
         """PSV-10, FLW-04: without a subscription it polls, until there is one again."""
