@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from presence.compose.timed import next_change
 from presence.interfaces import IWatcherPolicy
+from presence.lingering import Lingering
 from presence.pidf.parse import parse_compact
 from presence.rules.conditions import domain_of
 from presence.rules.defaults import default_rules
@@ -25,7 +26,7 @@ from pysip.timers import Alarm
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from presence.rules.ruleset import RuleSet
     from presence.rulesource import RuleSource
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from pysip.interfaces import Identity
     from pysip.timers import TimerWheel
 
-LINGER: Final = 10.0
-"""Seconds that a presentity stays at hand after somebody has asked for it."""
-_MOST_LINGERING: Final = 10_000
 _FARTHEST: Final = 86400.0
 """The longest time that is waited for at once; what comes later is looked at again then."""
 
@@ -78,7 +76,7 @@ class _Due:
 
 
 @implementer(IWatcherPolicy)
-class RulesetPolicy:
+class RulesetPolicy(Lingering):
     """Decides by rule documents.
 
     :param source: the rules and lists of presentities.
@@ -88,6 +86,8 @@ class RulesetPolicy:
     :param publications: of a presentity, for its sphere.
     :param account: to whom a canonical URI belongs; None for nobody who is known (PSV-16).
 
+    :ivar source: the rules and lists.
+    :ivar subscribes: whether changes are told only of what is held.
     :ivar defaults: for presentities without rules.
     :ivar override: the operator's lists.
     :ivar privacy_is_anonymous: see :class:`presence.rules.model.Context`.
@@ -111,16 +111,13 @@ class RulesetPolicy:
         self.defaults = defaults or Defaults()
         self.override = override or Override()
         self.privacy_is_anonymous = privacy_is_anonymous
-        self._source = source
-        self._clock = clock
+        super().__init__(clock)
+        self.subscribes = False
+        self.source = source
         self._wheel = wheel
         self._wall = wall
         self._publications = publications
         self._account = account
-        self._held: set[str] = set()
-        # presentity -> monotonic time of its release, the earliest first
-        self._lingering: dict[str, float] = {}
-        self._call: IDelayedCall | None = None
         # presentity -> its sphere, and when it changes by itself (seconds since the epoch)
         self._spheres: dict[str, tuple[str | None, float | None]] = {}
         self._due: dict[str, _Due] = {}
@@ -130,25 +127,17 @@ class RulesetPolicy:
     @property
     def held(self) -> int:
         """Presentities whose rules are at hand."""
-        return len(self._source)
+        return len(self.source)
 
     @property
     def documents(self) -> int:
         """Copies of documents that decisions depend on."""
-        return self._source.documents
+        return self.source.documents
 
     def stop(self) -> None:
         """Wait for nothing any more, and forget everybody."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        for due in self._due.values():
-            self._wheel.cancel(due.alarm)
-        self._due.clear()
-        self._held.clear()
-        self._lingering.clear()
-        self._spheres.clear()
-        self._source.stop()
+        super().stop()
+        self.source.stop()
 
     # -- decisions ----------------------------------------------------------------------
 
@@ -168,7 +157,7 @@ class RulesetPolicy:
 
     def rules(self, presentity: str) -> RuleSet:
         """The rules to decide by, the operator's default without any (XDM-150)."""
-        rules = self._source.rules(presentity)
+        rules = self.source.rules(presentity)
         return self.defaults.rules(presentity) if rules is None else rules
 
     def own(self, presentity: str, watcher: Identity) -> frozenset[str]:
@@ -183,60 +172,23 @@ class RulesetPolicy:
         """What decisions on the watchers of a presentity depend on besides the rules."""
         sphere = self._sphere(presentity) if rules.uses_sphere else None
         return Context(
-            self._wall(), sphere, self._source.lists(presentity), self.privacy_is_anonymous
+            self._wall(), sphere, self.source.lists(presentity), self.privacy_is_anonymous
         )
 
     # -- who is at hand -----------------------------------------------------------------
 
-    def prepare(self, presentity: str) -> Deferred[None] | None:
-        """Fetch the rules and keep them for a while; see :class:`IWatcherPolicy`."""
-        if presentity not in self._held:
-            self._linger(presentity)
-        return self._source.ready(presentity)
+    def _begin(self, presentity: str) -> None:
+        self.source.hold(presentity)
 
-    def hold(self, presentity: str) -> None:
-        """Follow the rules; see :class:`IWatcherPolicy`."""
-        if presentity not in self._held:
-            self._held.add(presentity)
-            if self._lingering.pop(presentity, None) is None:
-                self._source.hold(presentity)
-
-    def release(self, presentity: str) -> None:
-        """Follow the rules not for long any more; see :class:`IWatcherPolicy`.
-
-        The last NOTIFY to who has unsubscribed is still to be made.
-        """
-        if presentity in self._held:
-            self._linger(presentity)
-            self._held.discard(presentity)
-
-    def _linger(self, presentity: str) -> None:
-        """Keep a presentity at hand for a while."""
-        if self._lingering.pop(presentity, None) is None and presentity not in self._held:
-            self._source.hold(presentity)
-        self._lingering[presentity] = self._clock.seconds() + LINGER
-        if len(self._lingering) > _MOST_LINGERING:
-            self._let_go(next(iter(self._lingering)))
-        if self._call is None:
-            self._call = self._clock.callLater(LINGER, self._let_some_go)
-
-    def _let_some_go(self) -> None:
-        self._call = None
-        now = self._clock.seconds()
-        while self._lingering:
-            presentity, until = next(iter(self._lingering.items()))
-            if until > now:
-                self._call = self._clock.callLater(until - now, self._let_some_go)
-                break
-            self._let_go(presentity)
-
-    def _let_go(self, presentity: str) -> None:
-        del self._lingering[presentity]
-        self._source.release(presentity)
+    def _end(self, presentity: str) -> None:
+        self.source.release(presentity)
         self._spheres.pop(presentity, None)
         due = self._due.pop(presentity, None)
         if due is not None:
             self._wheel.cancel(due.alarm)
+
+    def _ready(self, presentity: str) -> Deferred[None] | None:
+        return self.source.ready(presentity)
 
     # -- changes ------------------------------------------------------------------------
 
@@ -267,7 +219,7 @@ class RulesetPolicy:
             if due.at <= at:
                 return
             due.at = at
-        elif presentity in self._held or presentity in self._lingering:
+        elif self._at_hand(presentity):
             due = self._due[presentity] = _Due(at, Alarm(lambda: self._passed(presentity)))
         else:
             return
@@ -291,7 +243,7 @@ class RulesetPolicy:
         sphere = sphere_of(_roots(records), now)
         changes = (next_change(record.body, now, record.changed) for record in records)
         again = min((at for at in changes if at is not None), default=None)
-        if presentity in self._held or presentity in self._lingering:
+        if self._at_hand(presentity):
             self._spheres[presentity] = sphere, again
         if again is not None:
             self._decide_again(presentity, again)

@@ -93,13 +93,12 @@ def ruleset_policy(
         reading.subscribers.canonical,
         settings=rule_settings(config),
     )
-    package = server.package
     policy = RulesetPolicy(
         source,
         reactor,
         wheel,
         time.time,
-        lambda presentity: server.compositor.publications(package.name, presentity),
+        server.package.sources,
         accounts.account_of,
     )
     configure(policy, config, domains)

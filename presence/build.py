@@ -28,6 +28,7 @@ from presence.authorizing import (
     watcher_limits,
 )
 from presence.certificate import GeneratedCertificate, ensure_certificate
+from presence.composing import permanent_state
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
@@ -38,7 +39,7 @@ from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
 from presence.turns import Turns
-from presence.xdm import Documents, Proxy, build_documents, build_proxy
+from presence.xdm import Documents, Proxy, build_documents, build_proxy, trusted_identities
 from presence.xdmtables import HttpListen
 from pysip.auth.domains import Domains
 from pysip.auth.server import DigestAuthenticator, FailureGuard
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from presence.authorization import RulesetPolicy
     from presence.config import Config, Listen
     from presence.interfaces import IPresenceStore
+    from presence.permanent import PermanentState
     from presence.reading import Reading
     from pysip.interfaces import ITransport
     from xcap.http.site import HttpSite
@@ -79,6 +81,7 @@ class Node:
     :ivar documents: the document servers, None without such a role.
     :ivar reading: reads documents for the other servers, None where there are none.
     :ivar authorization: decides by rules; None where they are not within reach.
+    :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar proxy: the Aggregation Proxy, None without that role.
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
     :ivar sites: the HTTP servers but that of operators, with their listening points.
@@ -102,6 +105,7 @@ class Node:
     documents: Documents | None
     reading: Reading | None
     authorization: RulesetPolicy | None
+    permanent: PermanentState | None
     proxy: Proxy | None
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
@@ -143,12 +147,13 @@ def build_node(config: Config, reactor: Any) -> Node:
     documents = build_documents(
         config, reactor, accounts, domains, events, guard.overloaded, access
     )
-    authorization = reading = None
+    authorization = permanent = reading = None
     if isinstance(events, PresenceServer):
         reading = build_reading(config, reactor, ua, documents, accounts, domains)
         authorization = ruleset_policy(config, reactor, events, wheel, reading, accounts, domains)
         if authorization is not None:
             events.set_watchers(authorization)
+        permanent = permanent_state(config, reactor, events, authorization, reading)
     proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
     tls, generated = tls_settings(config, _points(config))
     transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
@@ -169,6 +174,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         documents,
         reading,
         authorization,
+        permanent,
         proxy,
         access,
         _sites(config, documents, proxy),
@@ -191,7 +197,7 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
         else:
             events.package.watchers = operator_policy(config)
     events.compositor.policy = _publication_limits(config, clock)
-    events.notifier.set_policy(_notifier_policy(config), _rates(config))
+    events.notifier.set_policy(_notifier_policy(config, node.domains), _rates(config))
     events.reauthorize()
     if node.documents is not None:
         node.documents.feed.recheck()
@@ -276,7 +282,7 @@ def _events(
 ) -> EventServer:
     """What serves PUBLISH and SUBSCRIBE, with the presence package where that is a role."""
     limits = _publication_limits(config, reactor.seconds)
-    rates, policy = _rates(config), _notifier_policy(config)
+    rates, policy = _rates(config), _notifier_policy(config, domains)
     if "presence-server" not in config.roles:
         return EventServer(ua, store, limits, rates, policy, time.time)
     composer = composition(config, domains)
@@ -443,7 +449,7 @@ def _rates(config: Config) -> DomainRates:
     )
 
 
-def _notifier_policy(config: Config) -> NotifierPolicy:
+def _notifier_policy(config: Config, domains: Domains) -> NotifierPolicy:
     subscription, limits, notify = config.subscription, config.limits, config.notify
     return NotifierPolicy(
         min_expires=subscription.min_expires,
@@ -457,4 +463,5 @@ def _notifier_policy(config: Config) -> NotifierPolicy:
         rate=notify.rate,
         destination_rate=notify.rate_per_destination,
         own_uri=config.trust.notify_identity,
+        servers=trusted_identities(config, domains),
     )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
-from presence.documentcopy import Copy, Source, Unit, followed_with
+from presence.documentcopy import Copy, Source, Unit, User, followed_with
 from xcap.agent import NoAnswer
 from xcap.contents import entity_tag
 from xcap.errors import StoreUnavailable, XcapError
@@ -39,6 +39,7 @@ class CopySettings:
     :ivar check: after which a copy that is followed by subscription is fetched all the same,
         since a notification can be lost unnoticed (FLW-04); 0 for never.
     :ivar keep: how long a copy is used while its server cannot be reached (PSV-08).
+    :ivar idle: between two attempts to fetch what nobody waits for.
     :ivar foreign: after which documents of foreign servers are fetched anew (XDM-31).
     :ivar parallel: documents fetched at the same time.
     """
@@ -46,6 +47,7 @@ class CopySettings:
     poll: float = 20.0
     check: float = 50.0
     keep: float = 86400.0
+    idle: float = 600.0
     foreign: float = 3600.0
     parallel: int = 64
 
@@ -56,7 +58,6 @@ class Copies:
     :param clock: time and delayed calls.
     :param clients: by XCAP root and reader; None for a root that nothing may be fetched from.
     :param feed: tells of changes.
-    :param changed: called back for each user of a copy that is not what it was.
     """
 
     _log = Logger()
@@ -66,13 +67,11 @@ class Copies:
         clock: IReactorTime,
         clients: Callable[[str, str], IDocumentClient | None],
         feed: Feed,
-        changed: Callable[[Any], None],
         settings: CopySettings | None = None,
     ) -> None:
         self._clock = clock
         self._clients = clients
         self._feed = feed
-        self._changed = changed
         self._settings = settings or CopySettings()
         self._copies: dict[Source, Copy] = {}
         self._units: dict[tuple[str, tuple[str, ...]], Unit] = {}
@@ -89,10 +88,10 @@ class Copies:
         """What is followed, as the feed counts it."""
         return len(self._units)
 
-    def use(self, source: Source, user: Any) -> Copy:
+    def use(self, source: Source, user: User) -> Copy:
         """The copy of a document, which is fetched and followed from now on.
 
-        :param user: for ``changed``; what was given before is given again.
+        :param user: is told of changes; what was given before is given again.
         """
         copy = self._copies.get(source)
         if copy is None:
@@ -105,7 +104,7 @@ class Copies:
         copy.users[user] = None
         return copy
 
-    def drop(self, copy: Copy, user: Any) -> None:
+    def drop(self, copy: Copy, user: User) -> None:
         """Somebody uses a copy no more."""
         copy.users.pop(user, None)
         if copy.users or self._copies.get(copy.source) is not copy:
@@ -230,7 +229,7 @@ class Copies:
     def _tell(self, copy: Copy) -> None:
         copy.revision += 1
         for user in list(copy.users):
-            self._changed(user)
+            user.touched()
 
     # -- polling --------------------------------------------------------------------------
 
@@ -269,20 +268,23 @@ class Copies:
     def _look_at(self, copy: Copy) -> None:
         settings = self._settings
         now = self._clock.seconds()
+        waited_for = copy.attended
         if copy.failing:
             if copy.known and now - copy.confirmed > settings.keep:
                 copy.known = False
                 copy.hold(None, "")
                 self._tell(copy)
-            self._fetch(copy)
+            if waited_for or now - copy.checked >= settings.idle:
+                self._fetch(copy)
         elif not copy.source.followed:
             if now - copy.checked >= settings.foreign:
                 self._fetch(copy)
         elif not copy.current:
             copy.lost = True
-            self._fetch(copy)
+            if waited_for or now - copy.checked >= settings.idle:
+                self._fetch(copy)
         else:
             copy.confirmed = now
             due = settings.check and now - copy.checked + settings.poll > settings.check
-            if copy.lost or due:
+            if waited_for and (copy.lost or due):
                 self._fetch(copy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OMA_RULES: Final = "org.openmobilealliance.pres-rules"
 IETF_RULES: Final = "pres-rules"
 DIRECTORY: Final = "org.openmobilealliance.xcap-directory"
+PERMANENT: Final = "pidf-manipulation"
 
 
 @attrs.frozen(slots=True)
@@ -34,6 +35,17 @@ class Source:
     path: str
     reader: str = ""
     followed: bool = True
+
+
+class User(Protocol):
+    """Somebody who uses copies."""
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody waits for what is made of them, or they are only kept at hand."""
+
+    def touched(self) -> None:
+        """A copy is not what it was."""
 
 
 class Copy:
@@ -72,7 +84,7 @@ class Copy:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.unit: Unit | None = None
-        self.users: dict[Any, None] = {}
+        self.users: dict[User, None] = {}
         self.settled = self.known = self.failing = False
         self.octets: bytes | None = None
         self.etag = ""
@@ -94,6 +106,11 @@ class Copy:
     def sure(self) -> bool:
         """Whether every change is told."""
         return self.unit is not None and self.unit.sure
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody waits for what is made of it."""
+        return any(user.attended for user in self.users)
 
     def known_at(self, now: float) -> float:
         """When it was last known to be so."""
@@ -119,7 +136,7 @@ class Copy:
             try:
                 self._made = make(self.octets)
             except ValueError:
-                self._log.warn("a document of rules cannot be read; its last good version counts")
+                self._log.warn("a document cannot be read; its last good version counts")
         return self._made
 
 
@@ -199,6 +216,7 @@ def followed_with(path: str) -> tuple[str, ...]:
     xui = rest.partition("/")[0]
     if tree != "users":
         return (path,)
-    if auid in (OMA_RULES, IETF_RULES, DIRECTORY):
-        return (f"{OMA_RULES}/users/{xui}/", f"{IETF_RULES}/users/{xui}/")
+    if auid in (OMA_RULES, IETF_RULES, PERMANENT, DIRECTORY):
+        # all on one document server: apart from it they are one subscription
+        return tuple(f"{each}/users/{xui}/" for each in (OMA_RULES, IETF_RULES, PERMANENT))
     return (f"{auid}/users/{xui}/",)

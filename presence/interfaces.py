@@ -66,15 +66,55 @@ class IPresenceStore(IEventStateStore):
 class ICompositionPolicy(Interface):
     """How many publications become one raw presence document (presence-data.md J)."""
 
-    def compose(entity: str, publications: Sequence[PublicationRecord]) -> bytes:
+    def compose(
+        entity: str, publications: Sequence[PublicationRecord], now: float | None = None
+    ) -> bytes:
         """The composed, schema-valid ``application/pidf+xml`` document; a pure function.
 
         :param entity: the presentity's URI for the root element.
-        :param publications: oldest content first; may be empty (PRE-11).
+        :param publications: oldest content first, and the permanent document (COM-01); may be
+            empty (PRE-11).
+        :param now: seconds since 1970: what has ended by then is left out (RPI-02).
+        """
+
+    def next_change(publications: Sequence[PublicationRecord], now: float) -> float | None:
+        """When to compose anew although no publication changes (COM-42); None for never.
+
+        :param now: seconds since 1970, as for :meth:`compose`.
+        :returns: seconds since 1970, after now.
         """
 
 
-class IWatcherPolicy(Interface):
+class IHolder(Interface):
+    """Has at hand what documents say of presentities (PSV-08, PSV-10)."""
+
+    subscribes: bool = Attribute(
+        "Whether changes are told only of what is held, not of every document."
+    )
+
+    def prepare(presentity: str) -> Deferred[None] | None:
+        """Gather what documents say of a presentity (PSV-08).
+
+        It stays at hand for some seconds, also when the presentity is not held.
+
+        :param presentity: canonical.
+        :returns: fires, never with a failure, when all is known; None when it is already.
+        """
+
+    def hold(presentity: str) -> None:
+        """Keep it, and follow its changes, until :meth:`release`.
+
+        It is held once, however often this is called.
+        """
+
+    def release(presentity: str) -> None:
+        """Nobody needs a presentity any more; an unknown one is ignored."""
+
+    def watch(changed: Callable[[str], None]) -> None:
+        """Call back with each presentity that is held and of which something else holds now."""
+
+
+class IWatcherPolicy(IHolder):
     """Subscription authorization: who may watch whom, and see what (PSV-06, RUL-01 to RUL-05)."""
 
     def decide(presentity: str, watcher: Identity) -> Decision:
@@ -83,28 +123,20 @@ class IWatcherPolicy(Interface):
         :param presentity: canonical; one that is held, or was prepared just before.
         """
 
-    def prepare(presentity: str) -> Deferred[None] | None:
-        """Gather what decisions on the watchers of a presentity need (PSV-08).
-
-        It stays at hand for some seconds, also when the presentity is not held.
-
-        :returns: fires, never with a failure, when all is known; None when it is already.
-        """
-
-    def hold(presentity: str) -> None:
-        """Keep what decisions need, and follow its changes, until :meth:`release`.
-
-        It is held once, however often this is called.
-        """
-
-    def release(presentity: str) -> None:
-        """Nobody watches, or waits for, a presentity any more; an unknown one is ignored."""
-
     def published(presentity: str) -> None:
-        """The publications of a presentity have changed, and perhaps its sphere (RUL-04)."""
+        """The inputs of composition have changed, and perhaps the sphere (RUL-04, XDM-116)."""
 
-    def watch(changed: Callable[[str], None]) -> None:
-        """Call back with each presentity that is held and whose decisions may be others now."""
+
+class IPermanentState(IHolder):
+    """Presence that is written as a document and never expires (RFC 4827, XDM-62)."""
+
+    def record(presentity: str) -> PublicationRecord | None:
+        """The permanent document as a source of composition, None while it says nothing.
+
+        :param presentity: one that is held, or was prepared just before.
+        :returns: its ``package`` is :data:`presence.compose.sources.HARD_STATE`; the same
+            object as long as it is the same document.
+        """
 
 
 class IWatcherObserver(Interface):

@@ -58,6 +58,8 @@ class OperatorWatcherPolicy:
 
     __slots__ = ("anonymous", "default", "domains", "identities")
 
+    subscribes = False
+
     def __init__(
         self,
         default: Handling = "confirm",

@@ -66,6 +66,12 @@ class Reading:
         """Whether there is a document server for an application usage."""
         return auid in self.servers.routes.auids
 
+    def together(self, *auids: str) -> bool:
+        """Whether the documents of application usages are on one document server."""
+        groups = [self.servers.routes.group(auid) for auid in auids]
+        names = {None if group is None else group.name for group in groups}
+        return len(names) == 1 and None not in names
+
     def client(self, root: str, reader: str = "") -> IDocumentClient | None:
         """A client of the documents below a root; None for a root of others.
 

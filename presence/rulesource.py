@@ -59,6 +59,7 @@ class _Work:
 class _Held:
     """A presentity that is held.
 
+    :ivar owner: who holds it.
     :ivar complete: there is something to decide by.
     :ivar asked: somebody has decided before there was.
     :ivar forced: what is not there is not waited for.
@@ -80,6 +81,7 @@ class _Held:
         "lapse",
         "lists",
         "members",
+        "owner",
         "presentity",
         "references",
         "rules",
@@ -89,8 +91,14 @@ class _Held:
     )
 
     def __init__(
-        self, presentity: str, home: str, references: References, settings: RuleSettings
+        self,
+        owner: RuleSource,
+        presentity: str,
+        home: str,
+        references: References,
+        settings: RuleSettings,
     ) -> None:
+        self.owner = owner
         self.presentity = presentity
         self.home = home
         self.references = references
@@ -106,6 +114,15 @@ class _Held:
         self.lapse: IDelayedCall | None = None
         self.waiting: dict[Deferred[None], None] = {}
 
+    @property
+    def attended(self) -> bool:
+        """Whether there is anybody to decide on."""
+        return self.owner.attended(self.presentity)
+
+    def touched(self) -> None:
+        """A document has changed."""
+        self.owner._touched(self)
+
 
 class RuleSource:
     """Rules and lists of the presentities that are held.
@@ -119,6 +136,9 @@ class RuleSource:
         no user identifier.
     :param key: canonical URI of a watcher, as of :class:`presence.rules.model.Watcher`; None
         for a URI that names no watcher.
+
+    :ivar copies: of all documents; others may have theirs among them.
+    :ivar attended: whether somebody watches a presentity, or waits for its decision.
     """
 
     _log = Logger()
@@ -138,7 +158,8 @@ class RuleSource:
         self._canonical = canonical
         self._key = key
         self._settings = settings or RuleSettings()
-        self._copies = Copies(clock, clients, feed, self._touched, self._settings.copies)
+        self.copies = Copies(clock, clients, feed, self._settings.copies)
+        self.attended: Callable[[str], bool] = lambda presentity: True
         self._held: dict[str, _Held] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._parser = Parser()
@@ -151,7 +172,14 @@ class RuleSource:
     @property
     def documents(self) -> int:
         """How many documents there are copies of."""
-        return len(self._copies)
+        return len(self.copies)
+
+    def home(self, presentity: str) -> tuple[str, str]:
+        """Where the documents of a presentity are: XCAP root, and name of its home directories."""
+        try:
+            return self._root(presentity), self._canonical(presentity)
+        except ValueError:
+            return self._root(presentity), presentity
 
     # -- for who decides ------------------------------------------------------------------
 
@@ -170,13 +198,10 @@ class RuleSource:
         """
         held = self._held.get(presentity)
         if held is None:
-            try:
-                home = self._canonical(presentity)
-            except ValueError:
-                home = presentity
+            root, home = self.home(presentity)
             settings = self._settings
-            references = References(self._root(presentity), self._canonical, settings.foreign)
-            held = self._held[presentity] = _Held(presentity, home, references, settings)
+            references = References(root, self._canonical, settings.foreign)
+            held = self._held[presentity] = _Held(self, presentity, home, references, settings)
             self._evaluate(held, _Work())
         held.count += 1
 
@@ -200,7 +225,7 @@ class RuleSource:
         held.timer = held.lapse = None
         copies, held.copies = held.copies, {}
         for copy in copies.values():
-            self._copies.drop(copy, held)
+            self.copies.drop(copy, held)
         self._parser.clear()
         self._fire(held)
 
@@ -273,7 +298,7 @@ class RuleSource:
         def need(source: Source) -> Copy:
             copy = needed.get(source)
             if copy is None:
-                copy = self._copies.use(source, held)
+                copy = self.copies.use(source, held)
                 needed[source] = held.copies[source] = copy
             return copy
 
@@ -324,7 +349,7 @@ class RuleSource:
             held.timer.cancel()
             held.timer = None
         for source in [source for source in held.copies if source not in needed]:
-            self._copies.drop(held.copies.pop(source), held)
+            self.copies.drop(held.copies.pop(source), held)
         members = self._members(held)
         if held.complete:
             told = rules is not held.rules or members != held.members

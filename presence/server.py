@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from presence.interfaces import ICompositionPolicy, IPresenceStore, IWatcherPolicy
+    from presence.interfaces import (
+        ICompositionPolicy,
+        IPermanentState,
+        IPresenceStore,
+        IWatcherPolicy,
+    )
     from presence.watcherentry import Entry, WatcherLimits
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import IPublicationPolicy, IRatePolicy
@@ -62,6 +67,9 @@ class PresenceServer(EventServer):
             watchers,
             changed=self.notifier.changed,
             watched=self.notifier.watched,
+            clock=ua.clock,
+            wheel=ua.wheel,
+            wall=wall,
         )
         self.book: WatcherBook | None = None
         self.watcherinfo: WatcherInfoPackage | None = None
@@ -75,6 +83,11 @@ class PresenceServer(EventServer):
         """Decide by another policy; before :meth:`recover`, or for one that holds nobody."""
         self.package.watchers = watchers
         watchers.watch(self._decisions_changed)
+
+    def set_permanent(self, permanent: IPermanentState) -> None:
+        """Let permanent documents take part in composition (COM-01); before :meth:`recover`."""
+        self.package.permanent = permanent
+        permanent.watch(self.package.recompose)
 
     def tell_of_watchers(
         self, identities: Callable[[str], Collection[str]], limits: WatcherLimits
@@ -109,10 +122,10 @@ class PresenceServer(EventServer):
         def told(entry: Entry, new: bool, serial: int) -> None:
             # rules are followed while somebody waits for a decision (PSV-10)
             if entry.status == WAITING:
-                package.watchers.hold(entry.resource)
+                package.holding.hold(entry.resource)
             tell(entry, new, serial)
             if entry.status == TERMINATED:
-                package.relinquish(entry.resource)
+                package.holding.relinquish(entry.resource)
 
         book.told = told
         self.add_package(self.watcherinfo)
@@ -128,6 +141,9 @@ class PresenceServer(EventServer):
         if self.book is not None:
             self.book.settle()
         await self.package.settle(self.book.waited_for() if self.book is not None else ())
+        if self.package.holding.publishers:
+            for resource in self.compositor.resources(self.package.name):
+                self.package.holding.published(resource, True)
 
     def resume(self) -> None:
         """Decide anew on all watchers, and tell those whose view has changed meanwhile."""
@@ -172,10 +188,13 @@ class PresenceServer(EventServer):
         """Send no more NOTIFYs."""
         if self.book is not None:
             self.book.stop()
+        self.package.stop()
         super().stop()
 
     def _decisions_changed(self, presentity: str) -> None:
         """Rules, lists, sphere or the time make other decisions (XDM-137, PSV-09)."""
+        if self.package.recovers:
+            return  # :meth:`resume` decides on all
         self.notifier.reauthorize(self.package.name, presentity)
         if self.book is not None:
             self.book.reauthorize(presentity)

@@ -122,9 +122,10 @@ class PresenceService(Service):
     async def _recover(self, node: Node) -> None:
         """Take everything back from the store."""
         began = time.monotonic()
-        await node.events.recover()
         if "registrar" in self._config.roles:
             await node.registrar.recover()
+        # last: watchers can be told of changes from then on, and no turn passes before they are
+        await node.events.recover()
         self._log.info(
             "recovered {publications} publications and {subscriptions} subscriptions from {path}"
             " in {seconds:.1f} s; {bindings} registered contacts, {accounts} accounts",
@@ -209,6 +210,8 @@ class PresenceService(Service):
         node.events.stop()
         if node.authorization is not None:
             node.authorization.stop()
+        if node.permanent is not None:
+            node.permanent.stop()
         if node.reading is not None:
             await node.reading.stop()
         # The answers that wait for the store leave while it commits what is queued.

@@ -14,7 +14,7 @@ import attrs
 
 from presence.backends import back_ends
 from presence.config import XDMS_ROLES
-from presence.documentcopy import DIRECTORY, IETF_RULES, OMA_RULES
+from presence.documentcopy import DIRECTORY, IETF_RULES, OMA_RULES, PERMANENT
 from presence.subscribers import (
     AccountSubscribers,
     HomeRemover,
@@ -60,7 +60,9 @@ if TYPE_CHECKING:
 SERVER = "XDM-serv/OMA1.0 txpresence"
 """Value of Server: the release of OMA XDM comes first (XDM-06)."""
 
-_READ_BY_PRESENCE_SERVER = frozenset({OMA_RULES, IETF_RULES, DIRECTORY, "resource-lists"})
+_READ_BY_PRESENCE_SERVER = frozenset(
+    {OMA_RULES, IETF_RULES, PERMANENT, DIRECTORY, "resource-lists"}
+)
 
 
 @attrs.define(eq=False)
@@ -334,6 +336,12 @@ def _usages(
         )
     )
     return {usage.auid: usage for role in roles for usage in found[role]}
+
+
+def trusted_identities(config: Config, domains: Domains) -> frozenset[str]:
+    """Who may more than others, such as Presence Servers, which follow documents of all users."""
+    named = (each.identity for each in config.xcap.trusted)
+    return frozenset(_identity(text, domains) for text in named if text)
 
 
 def _identity(text: str, domains: Domains) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from presence.compose.document import with_entity
 from presence.compose.merge import merge
-from presence.compose.policy import ClockedPolicy
+from presence.compose.policy import TimedPolicy
 from presence.compose.sources import Source, gather
 from presence.pidf import names
 from presence.pidf.equality import device_key
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MergingPolicy"]
 
 
-class MergingPolicy(ClockedPolicy):
+class MergingPolicy(TimedPolicy):
     """A policy that merges what different sources say about one thing.
 
     A source that is the only one to say anything is given as it is, but for two occurrences of
@@ -35,15 +35,18 @@ class MergingPolicy(ClockedPolicy):
 
     overriding: ClassVar[bool] = False
 
-    def compose(self, entity: str, publications: Sequence[PublicationRecord]) -> bytes:
+    def compose(
+        self, entity: str, publications: Sequence[PublicationRecord], now: float | None = None
+    ) -> bytes:
         """The schema-valid document; see :class:`presence.interfaces.ICompositionPolicy`.
 
         :param entity: the presentity's URI.
         :param publications: bodies as :func:`presence.pidf.validate.accept` returned them, in
             any order; hard state is a record whose ``package`` is ``pidf-manipulation``.
+        :param now: seconds since 1970; None tells also what has ended.
         :raises presence.pidf.parse.DocumentError: a body is not well-formed.
         """
-        sources = self._gather(publications)
+        sources = self._gather(publications, now)
         if not sources:
             return self.offline(entity)
         if len(sources) == 1:
@@ -53,9 +56,9 @@ class MergingPolicy(ClockedPolicy):
             return self._alone(entity, telling[0][0] if telling else sources[0])
         return merge(entity, telling, overriding=self.overriding)
 
-    def _gather(self, publications: Sequence[PublicationRecord]) -> list[Source]:
+    def _gather(self, publications: Sequence[PublicationRecord], now: float | None) -> list[Source]:
         """The sources, the one that takes precedence first."""
-        return gather(publications, self.now())
+        return gather(publications, now)
 
     def _alone(self, entity: str, source: Source) -> bytes:
         """What a single source tells."""

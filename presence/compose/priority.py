@@ -47,16 +47,15 @@ class PriorityComposition(MergingPolicy):
         self,
         priorities: Sequence[str] = (),
         offline: Callable[[str], bytes] = empty_document,
-        wall: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(offline, wall)
+        super().__init__(offline)
         self.priorities = tuple(priorities)
         named = dict.fromkeys((*self.priorities, OTHERS, PERMANENT))
         self._ranks = {name: rank for rank, name in enumerate(named)}
 
-    def _gather(self, publications: Sequence[PublicationRecord]) -> list[Source]:
+    def _gather(self, publications: Sequence[PublicationRecord], now: float | None) -> list[Source]:
         """The sources by priority, then the most recent first."""
-        return gather(publications, self.now(), self._rank)
+        return gather(publications, now, self._rank)
 
     def _rank(self, record: PublicationRecord) -> int:
         """The place of a source among the priorities."""

@@ -19,7 +19,7 @@ from presence.compose.document import (
     with_entity,
 )
 from presence.compose.forms import Form, Ids, form
-from presence.compose.policy import ClockedPolicy
+from presence.compose.policy import TimedPolicy
 from presence.compose.sources import Source, gather
 from presence.interfaces import ICompositionPolicy
 from presence.pidf import names
@@ -34,7 +34,7 @@ __all__ = ["UnionComposition"]
 
 
 @implementer(ICompositionPolicy)
-class UnionComposition(ClockedPolicy):
+class UnionComposition(TimedPolicy):
     """The union of all publications, most recent content first; nothing is merged (COM-44).
 
     - A single publication is given as published; only ``entity`` is made the presentity's
@@ -50,15 +50,18 @@ class UnionComposition(ClockedPolicy):
 
     __slots__ = ()
 
-    def compose(self, entity: str, publications: Sequence[PublicationRecord]) -> bytes:
+    def compose(
+        self, entity: str, publications: Sequence[PublicationRecord], now: float | None = None
+    ) -> bytes:
         """The schema-valid document; see :class:`presence.interfaces.ICompositionPolicy`.
 
         :param entity: the presentity's URI.
         :param publications: bodies as :func:`presence.pidf.validate.accept` returned them,
             in any order.
+        :param now: seconds since 1970; None tells also what has ended.
         :raises presence.pidf.parse.DocumentError: a body is not well-formed.
         """
-        sources = gather(publications, self.now())
+        sources = gather(publications, now)
         if not sources:
             return self.offline(entity)
         if len(sources) == 1:

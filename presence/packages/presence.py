@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from presence.pidf.offline import closed_document, empty_document
+from presence.holding import Holding
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
-from presence.rules.permissions import Permissions
-from presence.rules.polite import pending_document, polite_document
-from presence.rules.transform import transform
+from presence.rules.polite import pending_document
+from presence.views import PIDF, Views
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
 from pysip.header import accepts, parse_accept, parse_media_type
@@ -21,42 +20,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
 
-    from presence.interfaces import ICompositionPolicy, IWatcherObserver, IWatcherPolicy
+    from presence.interfaces import (
+        ICompositionPolicy,
+        IHolder,
+        IPermanentState,
+        IWatcherObserver,
+        IWatcherPolicy,
+    )
+    from presence.rules.permissions import Permissions
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import IStateSource, ISubscription
+    from pysip.event.records import PublicationRecord
     from pysip.interfaces import Identity
     from pysip.message import Request
-
-PIDF = "application/pidf+xml"
+    from pysip.timers import TimerWheel
 
 _STATES = {"allow": "active", "polite-block": "active", "confirm": "pending", "block": "rejected"}
 _NOTHING = Notification()
-_RECOVERED_AT_ONCE = 50
-"""Presentities whose rules are fetched side by side after a restart."""
 _NO_PRESENTITY = (("Warning", '399 presence "no user of a served domain"'),)
-
-
-class _Views:
-    """The bodies of one presentity.
-
-    :ivar composed: documents that nothing was taken from, by entity.
-    :ivar bodies: what watchers see, by entity and permissions, None for politely blocked ones.
-    """
-
-    __slots__ = ("bodies", "composed")
-
-    def __init__(self) -> None:
-        self.composed: dict[str, bytes] = {}
-        self.bodies: dict[tuple[str, Permissions | None], Notification] = {}
 
 
 @implementer(IEventPackage, IPublicationPackage)
 class PresencePackage:
     """Presence of the users of the served domains.
 
-    Watchers with the same permissions share one composed, transformed body (RUL-26); it is made
-    when the first NOTIFY needs it, and again after a publication has changed.
+    Watchers with the same permissions share one body: :class:`presence.views.Views`.
 
     :param domains: served domains and their aliases.
     :param state: live publications.
@@ -70,7 +60,13 @@ class PresencePackage:
         offline with a note that says so (NOT-09, PBK-10), instead of no body.
     :param changed: told of resources whose watchers are to be notified.
     :param watched: whether a resource has subscriptions.
+    :param clock: delayed calls.
+    :param wheel: timers.
+    :param wall: wall-clock seconds.
 
+    :ivar permanent: the permanent documents of presentities; None where they are out of reach.
+    :ivar holding: for whom documents are kept at hand.
+    :ivar recovers: everything is decided, and watchers are told, only when all is there again.
     :ivar observer: told who watches, for watcher information; None when nobody asks.
     """
 
@@ -97,24 +93,61 @@ class PresencePackage:
         default_expires: int = 3600,
         changed: Callable[[str, str], None],
         watched: Callable[[str, str], bool],
+        clock: IReactorTime,
+        wheel: TimerWheel,
+        wall: Callable[[], float],
     ) -> None:
         self._domains = domains
         self._state = state
-        self.composition = composition
         self.watchers = watchers
+        self.permanent: IPermanentState | None = None
         self.publishers = publishers
         self.strict = strict
         self.document_limit = document_limit
-        self.closed_when_offline = closed_when_offline
         self.neutral_pending = neutral_pending
         self.default_expires = default_expires
         self._changed = changed
         self._watched = watched
         self.observer: IWatcherObserver | None = None
-        # by resource; dropped when that changes or nobody watches
-        self._views: dict[str, _Views] = {}
+        self.holding = Holding(clock, self._holders, self.needed)
+        self._views = Views(
+            self.sources,
+            composition,
+            wheel,
+            wall,
+            lambda resource: watched(self.name, resource),
+            lambda resource: changed(self.name, resource),
+        )
+        self.closed_when_offline = closed_when_offline
         # resources that were recovered and are not yet held; None once all are
         self._recovered: set[str] | None = None
+        self.recovers = False
+
+    @property
+    def composition(self) -> ICompositionPolicy:
+        """How sources become one document."""
+        return self._views.composition
+
+    @composition.setter
+    def composition(self, composition: ICompositionPolicy) -> None:
+        self._views.composition = composition
+
+    @property
+    def closed_when_offline(self) -> bool:
+        """Whether a closed tuple is told when there is no source (PRE-11)."""
+        return self._views.closed_when_offline
+
+    @closed_when_offline.setter
+    def closed_when_offline(self, closed: bool) -> None:
+        self._views.closed_when_offline = closed
+
+    def _holders(self) -> tuple[IHolder, ...]:
+        return (self.watchers,) if self.permanent is None else (self.watchers, self.permanent)
+
+    def stop(self) -> None:
+        """Wait for nothing more."""
+        self._views.stop()
+        self.holding.stop()
 
     # -- resources ----------------------------------------------------------------------
 
@@ -178,21 +211,38 @@ class PresencePackage:
 
     def published(self, resource: str) -> None:
         """The publications have changed: views are composed anew when they are needed."""
-        self._views.pop(resource, None)
+        self.recompose(resource)
+        if self.holding.publishers:
+            live = self._state.publications(self.name, resource)
+            self.holding.published(resource, bool(live))
+
+    def recompose(self, resource: str) -> None:
+        """The sources have changed (COM-42, XDM-64)."""
+        self._views.drop(resource)
         self.watchers.published(resource)
-        self._changed(self.name, resource)
+        if not self.recovers:
+            self._changed(self.name, resource)
+
+    def sources(self, resource: str) -> list[PublicationRecord]:
+        """What takes part in composition: the publications, and the permanent document (COM-01)."""
+        found = self._state.publications(self.name, resource)
+        if self.permanent is not None:
+            record = self.permanent.record(resource)
+            if record is not None:
+                return [record, *found]
+        return found
 
     # -- subscription -------------------------------------------------------------------
 
     def prepare(self, request: Request) -> Deferred[None] | None:
-        """Wait for the rules of a presentity that nobody watches yet (PSV-08)."""
+        """Wait for the documents of a presentity that nobody watches yet (PSV-08)."""
         if request.to.tag:
             return None  # who has a subscription is held
         try:
             resource = self.resolve(request)
         except SipError:
             return None  # it is refused for that in a moment
-        return self.watchers.prepare(resource)
+        return self.holding.prepare(resource)
 
     def authorize(self, resource: str, watcher: Identity) -> str:
         """The state of a subscription by the watcher policy (SUB-14, SUB-15, RUL-03)."""
@@ -201,23 +251,16 @@ class PresencePackage:
     def recovering(self) -> None:
         """The subscriptions that come next are from the store: :meth:`settle` ends that."""
         self._recovered = set()
+        self.recovers = True
 
     async def settle(self, others: Iterable[str] = ()) -> None:
-        """Fetch the rules of all whose watchers were recovered, some at a time (PSV-20).
+        """Fetch the documents of all whose watchers were recovered, some at a time (PSV-20).
 
         :param others: who is to be held besides.
         """
         recovered, self._recovered = (self._recovered or set()).union(others), None
-        waiting: list[Deferred[None]] = []
-        for resource in recovered:
-            self.watchers.hold(resource)
-            ready = self.watchers.prepare(resource)
-            if ready is not None:
-                waiting.append(ready)
-            if len(waiting) >= _RECOVERED_AT_ONCE:
-                await waiting.pop(0)
-        for ready in waiting:
-            await ready
+        await self.holding.settle(recovered)
+        self.recovers = False
 
     def choose_type(self, accept: list[str] | None) -> str:
         """``application/pidf+xml`` if the watcher takes it (PRE-02, UAS-06).
@@ -242,40 +285,14 @@ class PresencePackage:
             told = pending_document(entity, closed=self.closed_when_offline)
             return Notification(PIDF, told)
         decision = self.watchers.decide(resource, subscription.watcher)
+        permissions: Permissions | None
         if decision.handling == "allow":
             permissions = decision.permissions
         elif decision.handling == "polite-block":
             permissions = None
         else:
             return _NOTHING
-        views = self._views.get(resource)
-        if views is None:
-            views = _Views()
-            if self._watched(self.name, resource):
-                self._views[resource] = views
-        view = views.bodies.get((entity, permissions))
-        if view is None:
-            if permissions is None:
-                body = polite_document(entity, closed=self.closed_when_offline)
-            else:
-                body = transform(self._composed(views, resource, entity), permissions)
-            view = views.bodies[entity, permissions] = Notification(PIDF, body)
-        return view
-
-    def _composed(self, views: _Views, resource: str, entity: str) -> bytes:
-        composed = views.composed.get(entity)
-        if composed is None:
-            publications = self._state.publications(self.name, resource)
-            if publications:
-                composed = self.composition.compose(entity, publications)
-            else:
-                composed = self._offline(entity)
-            views.composed[entity] = composed
-        return composed
-
-    def _offline(self, entity: str) -> bytes:
-        """What is told of somebody who has published nothing (PRE-11)."""
-        return closed_document(entity) if self.closed_when_offline else empty_document(entity)
+        return self._views.view(resource, entity, permissions)
 
     def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
         """Tell of a fetch that has to wait for a decision; nothing else is here to read."""
@@ -290,7 +307,7 @@ class PresencePackage:
         if self._recovered is not None:
             self._recovered.add(subscription.resource)
         else:
-            self.watchers.hold(subscription.resource)
+            self.holding.hold(subscription.resource)
         if self.observer is not None:
             self.observer.subscribed(subscription)
 
@@ -300,12 +317,11 @@ class PresencePackage:
         if self.observer is not None:
             self.observer.unsubscribed(subscription)
         if not self._watched(self.name, resource):
-            self._views.pop(resource, None)
-        self.relinquish(resource)
+            self._views.drop(resource)
+        self.holding.relinquish(resource)
 
-    def relinquish(self, resource: str) -> None:
-        """Let a presentity go unless somebody watches it or waits for its decision (PSV-10)."""
+    def needed(self, resource: str) -> bool:
+        """Whether somebody watches a presentity, or waits for its decision."""
         if self._watched(self.name, resource):
-            return
-        if self.observer is None or not self.observer.waits(resource):
-            self.watchers.release(resource)
+            return True
+        return self.observer is not None and self.observer.waits(resource)

@@ -291,6 +291,10 @@ class Compositor:
 
     # -- state --------------------------------------------------------------------------
 
+    def resources(self, package: str) -> list[str]:
+        """The resources that have publications."""
+        return [resource for name, resource in self._live if name == package]
+
     def publications(self, package: str, resource: str) -> list[PublicationRecord]:
         """The live publications, oldest content first, ties by entity-tag (COM-01, COM-13)."""
         live = self._live.get((package, resource))

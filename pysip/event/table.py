@@ -30,6 +30,8 @@ class NotifierPolicy:
     :ivar keep_on_timeout: keep a subscription whose NOTIFY timed out.
     :ivar rate: NOTIFYs per second of all pacing; 0 for no limit.
     :ivar destination_rate: the same per destination address.
+    :ivar servers: canonical URIs of other servers: they subscribe for all their users, so that
+        these limits are not meant for them.
     :ivar own_uri: URI for the P-Asserted-Identity of NOTIFYs to trusted peers, "" for the
         resource's own (IMS-09).
     """
@@ -45,6 +47,7 @@ class NotifierPolicy:
     rate: float = 0.0
     destination_rate: float = 0.0
     own_uri: str = ""
+    servers: frozenset[str] = frozenset()
 
 
 class SubscriptionTable:
@@ -135,6 +138,8 @@ class SubscriptionTable:
         :raises SipError: 403.
         """
         watcher = subscription.watcher.uri
+        if watcher in policy.servers:
+            return
         key = (subscription.package, subscription.resource)
         if (
             self._per_watcher[watcher] - replaced >= policy.per_watcher

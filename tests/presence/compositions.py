@@ -86,17 +86,16 @@ class Case:
     now: float | None
 
     def policy(self, name: str) -> Policy:
-        """The policy ``name``, at the time of the case."""
-        wall = None if self.now is None else lambda: self.now or 0.0
+        """The policy ``name``."""
         kind, _, priorities = name.partition(":")
         if kind == "priority":
-            return PriorityComposition(priorities.split(","), wall=wall)
+            return PriorityComposition(priorities.split(","))
         kinds: dict[str, type[MergingPolicy] | type[UnionComposition]] = {
             "oma": OmaComposition,
             "newest": NewestComposition,
             "union": UnionComposition,
         }
-        return kinds[kind](wall=wall)
+        return kinds[kind]()
 
 
 def cases(prefix: str = "") -> list[Case]:

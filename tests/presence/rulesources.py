@@ -46,7 +46,11 @@ LISTS = f"resource-lists/users/{JOE}/index"
 DEFAULT = "org.openmobilealliance.pres-rules/global/pres-rules"
 START = 1_700_000_000.0
 
-_TYPES = {"pres-rules": "auth-policy", "resource-lists": "resource-lists"}
+_TYPES = {
+    "pidf-manipulation": "pidf",
+    "pres-rules": "auth-policy",
+    "resource-lists": "resource-lists",
+}
 
 
 @implementer(ISubscribers)

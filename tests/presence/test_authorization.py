@@ -9,9 +9,10 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from presence.authorization import LINGER, Defaults, RulesetPolicy
+from presence import views as views_module
+from presence.authorization import Defaults, RulesetPolicy
 from presence.interfaces import IWatcherPolicy
-from presence.packages import presence as package_module
+from presence.lingering import LINGER
 from presence.policy import OperatorWatcherPolicy
 from presence.rules.model import Decision
 from presence.rules.override import Override, OverrideEntry
@@ -237,7 +238,7 @@ class HoldingTests(PolicyCase):
 
     def test_many(self) -> None:
         """Requests for ever other presentities do not fill the memory (LIM-01)."""
-        with mock.patch("presence.authorization._MOST_LINGERING", 3):
+        with mock.patch("presence.lingering._MOST_LINGERING", 3):
             for number in range(10):
                 self.policy.prepare(f"sip:u{number}@example.com")
                 self.settle()
@@ -340,7 +341,7 @@ class ViewTests(SynchronousTestCase):
         self.start(1000, ALL, SERVICES, NOTES)
         self.alice.requests.clear()
         with mock.patch.object(
-            package_module, "transform", wraps=package_module.transform
+            views_module, "transform", wraps=views_module.transform
         ) as transform:
             self.bob.publish(pidf(basic="closed", note="again"), sip_if_match=self.tag)
             self.node.advance(3)

@@ -22,7 +22,9 @@ class VectorTests(SynchronousTestCase):
                     self.assertIs(strict(source.body), source.body, case.name)
                 for name, expected in case.expected.items():
                     policy = case.policy(name)
-                    octets = {policy.compose(BOB, order) for order in permutations(case.sources)}
+                    octets = {
+                        policy.compose(BOB, order, case.now) for order in permutations(case.sources)
+                    }
                     self.assertEqual(len(octets), 1, f"{case.name} {name}")
                     composed = octets.pop()
                     self.assertEqual(

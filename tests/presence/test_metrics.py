@@ -127,6 +127,7 @@ def parts(node: Node, **changes: Any) -> Parts:
         "documents": None,
         "reading": None,
         "authorization": None,
+        "permanent": None,
         "proxy": None,
         "access": None,
         "sites": [],

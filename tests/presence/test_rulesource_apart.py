@@ -12,12 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from presence.copies import CopySettings
 from presence.documentcopy import followed_with
 from presence.following import SubscriptionFeed
+from presence.permanent import PermanentState
 from presence.ruledocuments import RuleSettings
 from presence.rules.decide import decide
 from presence.rules.model import Context, Watcher
 from presence.rulesource import RuleSource
 from pysip.errors import SipError
 from pysip.event.subscriber import NotifyRouter
+from pysip.event.table import NotifierPolicy
 from tests.pairs.test_lossy import client, route
 from tests.presence.rulesources import (
     ANN,
@@ -39,7 +41,7 @@ from tests.presence.rulesources import (
     rule,
     ruleset,
 )
-from tests.xcap.notifying import PSI, DocumentNode, Users, key
+from tests.xcap.notifying import PSI, DocumentNode, Rates, Users, key
 from xcap.agent import HttpAgent
 from xcap.auth.identity import IN_PROCESS, IdentityAsserter
 from xcap.client import XcapClient
@@ -50,6 +52,7 @@ from xcap.roots import Root
 from xcap.server import DocumentServer
 from xcap.usage.base import Trusted, Usage
 from xcap.usage.directory import XcapDirectory
+from xcap.usage.pidfmanipulation import PidfManipulation
 from xcap.usage.presrules import OmaPresRules, PresRules
 from xcap.usage.resourcelists import ResourceLists
 
@@ -316,6 +319,7 @@ class SubscribedTests(SynchronousTestCase):
         usages: list[Usage] = [
             OmaPresRules(Users(), trusted),
             PresRules(trusted),
+            PidfManipulation(Users(), trusted),
             ResourceLists(trusted),
             XcapDirectory(trusted),
         ]
@@ -393,6 +397,46 @@ class SubscribedTests(SynchronousTestCase):
         self.assertEqual(self.decide(BOB), "allow")
         self.end()
 
+    def test_permanent(self) -> None:
+        """XDM-64, PSV-10: permanent state comes by the same subscription as the rules."""
+        permanent = PermanentState(
+            self.node.clock, lambda: START, self.source.copies, self.source.home
+        )
+        changed: list[str] = []
+        permanent.watch(changed.append)
+        self.hold()
+        subscriptions = len(self.node.notifier)
+        permanent.hold(JOE)
+        self.node.advance(1.0)
+        self.assertEqual((len(self.node.notifier), subscriptions), (1, 1))
+        body = (
+            b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:joe@example.com">'
+            b'<tuple id="t"><status/></tuple></presence>'
+        )
+        where = f"pidf-manipulation/users/{JOE}/index"
+        self.node.put(where, body, seconds=1.0)
+        self.assertEqual((changed, self.changes()), ([JOE], []))
+        record = permanent.record(JOE)
+        assert record is not None
+        self.assertTrue(record.body.endswith(body))
+        self.node.delete(where, seconds=1.0)
+        self.assertEqual(changed, [JOE, JOE])
+        self.assertIsNone(permanent.record(JOE))
+        permanent.stop()
+        self.end()
+
+    def test_many_users(self) -> None:
+        """PSV-07, SUB-18: one server follows very many users; limits of watchers are not its."""
+        self.node.notifier.set_policy(NotifierPolicy(servers=frozenset({SERVER})), Rates(0.0))
+        users = [f"sip:u{number}@example.com" for number in range(50)]
+        for user in users:
+            self.source.hold(user)
+        self.node.advance(3.0)
+        self.assertEqual(len(self.node.notifier), 50)
+        for user in users:
+            self.source.release(user)
+        self.node.done(_ended(self.feed))
+
     def test_lost(self) -> None:
         """PSV-10, FLW-04: without a subscription it polls, until there is one again."""
         self.node.put(OMA, ruleset(one(ANN)))
@@ -451,10 +495,11 @@ class FollowedWithTests(SynchronousTestCase):
     """What is followed together."""
 
     def test_followed_with(self) -> None:
-        """PSV-10: one subscription for the rules of a user, one for the lists, of each server."""
-        rules = (f"org.openmobilealliance.pres-rules/users/{JOE}/", IETF)
+        """PSV-10: one subscription for each server: to rules and permanent state, and to lists."""
+        permanent = f"pidf-manipulation/users/{JOE}/"
+        rules = (f"org.openmobilealliance.pres-rules/users/{JOE}/", IETF, permanent)
         directory = f"org.openmobilealliance.xcap-directory/users/{JOE}/directory.xml"
-        for path in (OMA, f"{IETF}index", f"{IETF}a/b", directory):
+        for path in (OMA, f"{IETF}index", f"{IETF}a/b", directory, f"{permanent}index"):
             self.assertEqual(followed_with(path), rules)
         self.assertEqual(followed_with(LISTS), (f"resource-lists/users/{JOE}/",))
         self.assertEqual(
