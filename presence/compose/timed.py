@@ -18,6 +18,7 @@ from lxml import etree
 from presence.pidf import names
 from presence.pidf.instant import instant
 from presence.pidf.parse import parse_compact
+from presence.pidf.tree import remove
 from presence.pidf.write import serialize
 
 __all__ = ["next_change", "remaining"]
@@ -25,8 +26,6 @@ __all__ = ["next_change", "remaining"]
 _RPID: Final = f"{{{names.RPID}}}"
 _OMA: Final = f"{{{names.OMA}}}"
 _PDE_UNTIL: Final = f"{{{names.PDE}}}until"
-_TIMED_STATUS: Final = f"{{{names.TIMED}}}timed-status"
-_GEOPRIV: Final = f"{{{names.GEOPRIV}}}geopriv"
 _RETENTION: Final = (
     f"{{{names.GEOPRIV}}}usage-rules/{{{names.GEOPRIV}:basicPolicy}}retention-expiry"
 )
@@ -46,9 +45,7 @@ def remaining(body: bytes, now: float, received: float) -> bytes:
     if not over:
         return body
     for element in over:
-        parent = element.getparent()
-        if parent is not None:
-            parent.remove(element)
+        remove(element)
     return serialize(root)
 
 
@@ -76,7 +73,7 @@ def _timed(
             continue
         for child in component:
             tag = child.tag
-            if tag == _TIMED_STATUS:
+            if tag == names.TIMED_STATUS:
                 start, end = _instant(child, "from"), _instant(child, "until")
                 # a range without end that has begun holds now; one without beginning is none
                 past = end is not None and end <= now
@@ -92,7 +89,7 @@ def _timed(
                 continue
             if until is not None:
                 found.append((child, now < until, (until,)))
-        for location in component.iter(_GEOPRIV):
+        for location in component.iter(names.GEOPRIV_OBJECT):
             expiry = _retention_expiry(location, component, received)
             found.append((location, now < expiry, (expiry,)))
     return found
