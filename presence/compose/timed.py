@@ -21,7 +21,7 @@ from presence.pidf.parse import parse_compact
 from presence.pidf.tree import remove
 from presence.pidf.write import serialize
 
-__all__ = ["next_change", "remaining"]
+__all__ = ["next_change", "on_arrival", "remaining"]
 
 _RPID: Final = f"{{{names.RPID}}}"
 _OMA: Final = f"{{{names.OMA}}}"
@@ -46,6 +46,25 @@ def remaining(body: bytes, now: float, received: float) -> bytes:
         return body
     for element in over:
         remove(element)
+    return serialize(root)
+
+
+def on_arrival(body: bytes, now: float) -> bytes:
+    """``body`` without the locations that may not be kept any longer (LOC-03).
+
+    What else is over stays: it may be told at another time.
+
+    :param now: seconds since 1970.
+    :return: the same object when there is nothing to discard.
+    """
+    if b"geopriv" not in body:
+        return body
+    root = parse_compact(body)
+    over = [location for location, expiry in _locations(root, now) if expiry <= now]
+    if not over:
+        return body
+    for location in over:
+        remove(location)
     return serialize(root)
 
 
@@ -89,10 +108,18 @@ def _timed(
                 continue
             if until is not None:
                 found.append((child, now < until, (until,)))
-        for location in component.iter(names.GEOPRIV_OBJECT):
-            expiry = _retention_expiry(location, component, received)
-            found.append((location, now < expiry, (expiry,)))
+    for location, expiry in _locations(root, received):
+        found.append((location, now < expiry, (expiry,)))
     return found
+
+
+def _locations(root: etree._Element, received: float) -> list[tuple[etree._Element, float]]:
+    """All locations, and when each is no longer to be kept."""
+    return [
+        (location, _retention_expiry(location, component, received))
+        for component in root
+        for location in component.iter(names.GEOPRIV_OBJECT)
+    ]
 
 
 def _retention_expiry(
