@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from presence.pidf.parse import DECLARATION, parse_compact
+from presence.pidf.parse import DECLARATION, parse_own
 
 
 def serialize(root: etree._Element) -> bytes:
@@ -22,10 +22,10 @@ def digest(document: bytes) -> int:
     It is that of exclusive canonical XML without comments and white space between elements, so
     prefixes count and the words around them do not.
 
-    :raises presence.pidf.parse.DocumentError: it is not well-formed, or beyond the parser's
-        limits.
+    :param document: one that somebody has accepted or composed.
+    :raises presence.pidf.parse.DocumentError: it is not well-formed.
     """
-    text: bytes = etree.tostring(parse_compact(document), method="c14n", exclusive=True)
+    text: bytes = etree.tostring(parse_own(document), method="c14n", exclusive=True)
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 

@@ -14,7 +14,7 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.equality import UriSet, device_key
-from presence.pidf.parse import parse_compact
+from presence.pidf.parse import parse_own
 from presence.pidf.tree import attributes, remove
 from presence.pidf.write import serialize
 from presence.rules.permissions import ALL, Attribute, Member, Permissions, UserInput, token
@@ -101,14 +101,14 @@ def transform(document: bytes, permissions: Permissions) -> bytes:
     any permission ``presence`` with ``entity`` remains (XDM-148). Who may see everything
     gets the same object.
 
-    :param document: a schema-valid ``application/pidf+xml`` document in UTF-8.
-    :raises presence.pidf.parse.DocumentError: it is not well-formed, or beyond the parser's
-        limits.
+    :param document: a schema-valid ``application/pidf+xml`` document in UTF-8, which somebody
+        has accepted or composed.
+    :raises presence.pidf.parse.DocumentError: it is not well-formed.
     """
     transformation = _transformation(permissions)
     if transformation.identical:
         return document
-    root = parse_compact(document)
+    root = parse_own(document)
     transformation.apply(root)
     return serialize(root)
 

@@ -59,6 +59,8 @@ KEPT = (
     '<x:k{n} i:type="p:note" xml:lang="en">words</x:k{n}>',
     '<x:k{n}><x:inner p:mustUnderstand="true" xml:id="n{k}"/>text<x:more/></x:k{n}>',
     '<x:k{n}><p:tuple id="n{k}"><p:status/></p:tuple></x:k{n}>',
+    '<k{n} xmlns="urn:example:extension" xmlns:w="urn:ietf:params:xml:ns:pidf" i:type="w:note"/>',
+    "<x:k{n}><m1:a m2:b=''/><m29:a/></x:k{n}>",
 )
 ANYWHERE = (
     *KEPT,
@@ -144,12 +146,12 @@ def several(component: st.SearchStrategy[Pieces], most: int) -> st.SearchStrateg
 
 
 TUPLES = chain(
-    "<tuple id='c{k}'><status>",
+    "<tuple id='c{k}' xmlns:s='http://www.w3.org/2001/XMLSchema'><status>",
     ("", "<basic>open</basic>", "<basic>closed</basic>"),
     some(STATUS, 1),
     "</status>",
     SERVICES,
-    some((*ANYWHERE, "<dm:deviceID>mac:1</dm:deviceID>"), 3),
+    some((*ANYWHERE, "<dm:deviceID>mac:1</dm:deviceID>", "<x:k{n} i:type='s:token'/>"), 3),
     CONTACTS,
     ENDS,
     "</tuple>",
@@ -192,7 +194,9 @@ def bodies(drawn: list[Drawn]) -> list[bytes]:
     for pieces, _, other_words in drawn:
         ids = count(1)
         text = "".join(piece.format(n=next(numbers), k=next(ids)) for piece in pieces)
-        body = document(text, NAMESPACES)
+        # together more namespaces than a document of a stranger may have
+        many = "".join(f' xmlns:m{j}="urn:many:{len(found)}:{j}"' for j in range(90))
+        body = document(text, NAMESPACES + many)
         if other_words:
             for prefix, other in ((b"x", b"q"), (b"r", b"x")):
                 for mark in (b"<%b:", b"</%b:", b" xmlns:%b="):
