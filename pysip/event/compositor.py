@@ -166,6 +166,9 @@ class Compositor:
         content_type = ""
         if body and granted:
             content_type, body = self._document(package, resource, request)
+            others = live.values() if live is not None else ()
+            kept = sum(len(other.record.body) for other in others if other is not publication)
+            self.policy.admit_size(kept, len(body))
         self._apply(served, package.name, resource, publication, content_type, body, granted)
 
     def _document(

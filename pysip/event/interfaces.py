@@ -250,6 +250,14 @@ class IPublicationPolicy(Interface):
         :raises pysip.errors.SipError: 403 too many publications, 503 too fast.
         """
 
+    def admit_size(others: int, size: int) -> None:
+        """Return when a document may be kept beside the others of its resource.
+
+        :param others: octets of the others that are live.
+        :param size: octets of the document.
+        :raises pysip.errors.SipError: 413.
+        """
+
 
 class ISubscriberDelegate(Interface):
     """Owner of a client subscription (:class:`pysip.event.subscriber.Subscriber`)."""
