@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
@@ -57,7 +57,7 @@ class StepTests(SynchronousTestCase):
     """Publications come, change and go."""
 
     @given(STEPS)
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_every_step(self, steps: list[tuple[str, int, list[Source]]]) -> None:
         """COM-42, COM-43: after each change watchers have what composing from scratch gives."""
         node = oma_node()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -62,7 +62,7 @@ class WholeTests(SynchronousTestCase):
     """OMA's policy, over random sources."""
 
     @given(SOURCES)
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_covered(self, sources: list[Source]) -> None:
         """COM-45: as often as any source says it; less only for what a device says anew (COM-20).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain as joined
 from itertools import count
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
@@ -231,7 +231,7 @@ class LeavingTests(SynchronousTestCase):
     """Every document that a watcher gets."""
 
     @given(SOURCES, st.booleans(), PERMISSIONS)
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_valid(self, drawn: list[Drawn], hard: bool, given: Permissions) -> None:
         """DMO-09, RUL-23: composed by any policy and seen by any rules, it is schema-valid."""
         made = records(drawn, hard)
@@ -246,7 +246,7 @@ class LeavingTests(SynchronousTestCase):
             self.assertIs(strict(polite), polite)
 
     @given(SOURCES, st.booleans())
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_extensions_kept(self, drawn: list[Drawn], hard: bool) -> None:
         """PID-08, COM-45: what nobody knows is told, by each policy, and given by its name."""
         made = records(drawn, hard)
