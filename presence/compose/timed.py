@@ -17,11 +17,11 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.instant import instant
-from presence.pidf.parse import parse_compact
+from presence.pidf.parse import parse_compact, parse_own
 from presence.pidf.tree import remove
 from presence.pidf.write import serialize
 
-__all__ = ["next_change", "on_arrival", "remaining"]
+__all__ = ["next_change", "prune", "remaining"]
 
 _RPID: Final = f"{{{names.RPID}}}"
 _OMA: Final = f"{{{names.OMA}}}"
@@ -49,23 +49,27 @@ def remaining(body: bytes, now: float, received: float) -> bytes:
     return serialize(root)
 
 
-def on_arrival(body: bytes, now: float) -> bytes:
+def prune(body: bytes, now: float, received: float) -> tuple[bytes, float | None]:
     """``body`` without the locations that may not be kept any longer (LOC-03).
 
     What else is over stays: it may be told at another time.
 
     :param now: seconds since 1970.
-    :return: the same object when there is nothing to discard.
+    :param received: when the document came, in the same seconds.
+    :return: the same object when all may be kept, and when less of it may; None for never.
     """
     if b"geopriv" not in body:
-        return body
-    root = parse_compact(body)
-    over = [location for location, expiry in _locations(root, now) if expiry <= now]
-    if not over:
-        return body
+        return body, None
+    root = parse_own(body)
+    over, later = [], []
+    for location, expiry in _locations(root, received):
+        if expiry <= now:
+            over.append(location)
+        elif expiry < float("inf"):
+            later.append(expiry)
     for location in over:
         remove(location)
-    return serialize(root)
+    return serialize(root) if over else body, min(later, default=None)
 
 
 def next_change(body: bytes, now: float, received: float) -> float | None:

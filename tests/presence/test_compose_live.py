@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,8 @@ from presence.pidf.parse import parse_compact
 from presence.policy import OperatorWatcherPolicy
 from presence.rules.model import Decision
 from presence.rules.permissions import EVERYTHING, Permissions
-from tests.node import ALICE, BOB, Node
+from pysip.event.records import PublicationRecord
+from tests.node import ALICE, BOB, Node, pidf
 from tests.presence.compose_oracle import Source, composed, text
 from tests.presence.compositions import canonical
 from tests.presence.documents import BOB as WRITTEN
@@ -129,3 +131,81 @@ class OrderTests(SynchronousTestCase):
         chosen = Permissions(services=frozenset({("occurrence-id", "t-p2")}))
         found = self.seen(chosen, first, second)
         self.assertEqual([child.get("id") for child in found], ["t-p2"])
+
+
+class LocationTests(SynchronousTestCase):
+    """Locations are kept as long as they may be, whoever watches."""
+
+    def setUp(self) -> None:
+        """A server, a phone, and a watcher that comes later."""
+        self.node = oma_node()
+        self.bob = self.node.peer("192.0.2.10")
+
+    def located(self, seconds: float) -> bytes:
+        """A document with a location that may be kept so long from now on."""
+        expiry = datetime.fromtimestamp(self.node.wall() + seconds, UTC).isoformat()
+        place = (
+            '<gp:geopriv xmlns:gp="urn:ietf:params:xml:ns:pidf:geopriv10"><gp:location-info/>'
+            '<gp:usage-rules xmlns:b="urn:ietf:params:xml:ns:pidf:geopriv10:basicPolicy">'
+            f"<b:retention-expiry>{expiry}</b:retention-expiry></gp:usage-rules></gp:geopriv>"
+        )
+        return pidf().replace(b"<contact>", f"{place}<contact>".encode())
+
+    def stored(self, node: Node) -> list[bytes]:
+        """The documents that a server keeps, in memory as in its store."""
+        records = node.presence.compositor.publications("presence", BOB)
+        rows: list[PublicationRecord] = []
+        node.done(node.store.recover(rows.extend, lambda records, digests: None))
+        self.assertEqual({row.id: row.body for row in rows}, {one.id: one.body for one in records})
+        return [record.body for record in records]
+
+    def test_on_arrival(self) -> None:
+        """LOC-03: one that may not be kept any longer when it comes is never kept."""
+        self.assertEqual(self.bob.publish(self.located(-1.0)).status, 200)
+        (kept,) = self.stored(self.node)
+        self.assertNotIn(b"geopriv", kept)
+        self.assertIn(b"<basic>open</basic>", kept)
+
+    def test_its_time(self) -> None:
+        """LOC-03: at its retention-expiry it leaves the store, and watchers hear of it."""
+        body = self.located(60.0)
+        tag = self.bob.publish(body, expires=300).first("sip-etag")
+        self.bob.publish(pidf(note="other"), expires=300)
+        alice = self.node.peer("192.0.2.20")
+        alice.subscribe()
+        self.node.advance(58.0, step=1.0)
+        self.assertEqual(self.stored(self.node)[0], body)
+        self.assertIn(b"<gp:geopriv", alice.notifies()[-1].body)
+        self.node.advance(4.0)
+        self.assertNotIn(b"geopriv", b"".join(self.stored(self.node)))
+        self.assertNotIn(b"<gp:geopriv", alice.notifies()[-1].body)
+        # it is the same publication, as old as before, and ends when it would have
+        response = self.bob.publish(sip_if_match=tag, expires=100)
+        self.assertEqual(response.status, 200)
+        self.node.advance(101.0, step=1.0)
+        self.assertEqual(len(self.stored(self.node)), 1)
+
+    def test_restart(self) -> None:
+        """LOC-03: what its time has come for is gone from the store, too, at the latest then."""
+        self.bob.publish(self.located(30.0), expires=3600)
+        self.bob.publish(self.located(90.0), expires=3600)
+        self.node.advance(35.0, step=1.0)
+        self.node = self.node.restart()
+        first, second = self.stored(self.node)
+        self.assertEqual((b"geopriv" in first, b"geopriv" in second), (False, True))
+        self.node.advance(60.0, step=1.0)
+        self.assertNotIn(b"geopriv", b"".join(self.stored(self.node)))
+
+    def test_while_stopped(self) -> None:
+        """LOC-03: what its time has come for while nothing ran is discarded at the start."""
+        self.bob.publish(self.located(30.0), expires=3600)
+        self.node.presence.stop()
+        self.node.done(self.node.store.stop())
+        for deferred in self.node.ua.stop():
+            self.node.done(deferred)
+        self.node.wheel.stop()
+        self.node.clock.advance(60.0)
+        node = Node(store=self.node.store, network=self.node.network)
+        node.advance(1.0)
+        self.assertNotIn(b"geopriv", b"".join(self.stored(node)))
+        self.assertEqual(len(self.stored(node)), 1)

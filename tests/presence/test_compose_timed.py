@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from presence.compose.timed import next_change, on_arrival, remaining
+from presence.compose.timed import next_change, prune, remaining
 from presence.pidf.instant import instant
 from tests.presence.documents import document, strict
 
@@ -35,8 +35,8 @@ def about(inner: str) -> bytes:
 class LocationTests(SynchronousTestCase):
     """Locations and how long they may be kept."""
 
-    def test_on_arrival(self) -> None:
-        """LOC-03: what may not be kept any longer when it comes is discarded at once."""
+    def test_kept(self) -> None:
+        """LOC-03: what may not be kept any longer is discarded, and nothing else."""
         tuple_ = '<tuple id="t"><status>{}</status>{}</tuple>'
         person = '<dm:person id="p">{}<dm:timestamp>{}</dm:timestamp></dm:person>'
         late, soon = "2026-01-05T13:00:00+01:00", "2026-01-05T12:00:00.1Z"
@@ -51,7 +51,7 @@ class LocationTests(SynchronousTestCase):
             (f"<x:root>{location(late)}</x:root>", 0),
         ):
             body = about(inner)
-            found = on_arrival(body, NOON)
+            found, _ = prune(body, NOON, NOON)
             self.assertEqual(found.count(b"<gp:geopriv"), kept, inner)
             self.assertIs(strict(found), found)
             if kept == inner.count("<gp:geopriv"):
@@ -70,7 +70,7 @@ class LocationTests(SynchronousTestCase):
             f"{location()}</tuple>"
             '<dm:person id="p"><r:mood until="2026-01-01T00:00:00Z"><r:sad/></r:mood></dm:person>'
         )
-        self.assertIs(on_arrival(body, NOON), body)
+        self.assertEqual(prune(body, NOON, NOON), (body, NOON + DAY))
         self.assertNotIn(b"timed-status", remaining(body, NOON, NOON))
 
     def test_default(self) -> None:
@@ -79,6 +79,22 @@ class LocationTests(SynchronousTestCase):
         self.assertEqual(next_change(body, NOON, NOON), NOON + DAY)
         self.assertIs(remaining(body, NOON + DAY - 1, NOON), body)
         self.assertNotIn(b"geopriv", remaining(body, NOON + DAY, NOON).split(b">", 2)[2])
+
+    def test_next(self) -> None:
+        """LOC-03: when less may be kept is known, for each location of its own."""
+        body = about(
+            f'<tuple id="t"><status/>{location("2026-01-05T12:01:00Z")}</tuple>'
+            f'<dm:person id="p">{location("2026-01-05T12:02:00Z")}</dm:person>'
+            f'<dm:person id="q">{location("123456-01-01T00:00:00Z")}</dm:person>'
+        )
+        now, seen = NOON, []
+        while True:
+            body, at = prune(body, now, NOON)
+            seen.append((now - NOON, body.count(b"<gp:geopriv")))
+            if at is None:
+                break
+            now = at
+        self.assertEqual(seen, [(0.0, 3), (60.0, 2), (120.0, 1)])
 
     def test_only_content(self) -> None:
         """DMO-09, LOC-03: what would be empty without its location goes as well, and no more."""
@@ -91,6 +107,6 @@ class LocationTests(SynchronousTestCase):
             (f"<x:a>{place}</x:a>", b"<x:a/>"),
         ):
             body = about(f'<tuple id="t"><status/>{inner}</tuple>')
-            for found in (remaining(body, NOON, NOON), on_arrival(body, NOON)):
+            for found in (remaining(body, NOON, NOON), prune(body, NOON, NOON)[0]):
                 self.assertIs(strict(found), found)
                 self.assertIn(b"<status/>" + left + b"</tuple>", found)
