@@ -209,3 +209,29 @@ class LocationTests(SynchronousTestCase):
         node.advance(1.0)
         self.assertNotIn(b"geopriv", b"".join(self.stored(node)))
         self.assertEqual(len(self.stored(node)), 1)
+
+
+class NewsTests(SynchronousTestCase):
+    """What counts as a change."""
+
+    def test_same_in_other_words(self) -> None:
+        """XML-03: a document that says the same in other words is no news to watchers."""
+        node = oma_node()
+        alice, bob = node.peer("192.0.2.20"), node.peer("192.0.2.10")
+        alice.subscribe()
+        tag = bob.publish(pidf(note="one")).first("sip-etag")
+        node.advance(1.0)
+        told = len(alice.notifies())
+        for same in (
+            pidf(note="one").replace(b"><", b">\n  <"),
+            pidf(note="one").replace(b"<contact>", b"<!-- mobile --><contact>"),
+            pidf(note="one").replace(b' id="t1"', b" id = 't1' "),
+        ):
+            response = bob.publish(same, sip_if_match=tag)
+            self.assertEqual(response.status, 200)
+            tag = response.first("sip-etag")
+            node.advance(1.0)
+            self.assertEqual(len(alice.notifies()), told)
+        self.assertEqual(bob.publish(pidf(note="two"), sip_if_match=tag).status, 200)
+        node.advance(1.0)
+        self.assertEqual(len(alice.notifies()), told + 1)
