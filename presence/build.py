@@ -438,6 +438,7 @@ def _publication_limits(config: Config, clock: Callable[[], float]) -> Publicati
         limits.publications_per_presentity,
         limits.publish_rate,
         limits.publish_burst,
+        limits.pidf_total_size,
     )
 
 

@@ -385,6 +385,7 @@ RELOADABLE = frozenset(
         "limits.publish_rate",
         "limits.publish_burst",
         "limits.pidf_size",
+        "limits.pidf_total_size",
         "limits.subscriptions_per_watcher",
         "limits.subscriptions_per_presentity",
         "limits.subscriptions_per_pair",

@@ -46,6 +46,7 @@ class PublicationLimits:
     :param per_resource: live publications of a presentity.
     :param rate: PUBLISHes per second of a publisher, 0 for no limit.
     :param burst: PUBLISHes it may send at once.
+    :param total_size: octets of all documents of a presentity, which are composed at once.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class PublicationLimits:
         per_resource: int = 32,
         rate: float = 1.0,
         burst: int = 10,
+        total_size: int = 262144,
     ) -> None:
         self._clock = clock
         self._default = default_expires
@@ -64,6 +66,7 @@ class PublicationLimits:
         self._max = max_expires
         self._per_resource = per_resource
         self._buckets = Buckets(rate, burst)
+        self._total_size = total_size
 
     def grant(self, requested: int | None) -> int:
         """The lifetime in seconds.
@@ -88,3 +91,11 @@ class PublicationLimits:
         wait = self._buckets.take(key, self._clock())
         if wait:
             raise SipError(503, None, (("Retry-After", str(int(wait) + 1)),))
+
+    def admit_size(self, others: int, size: int) -> None:
+        """Return when a document is not too much beside the others; a single one never is.
+
+        :raises SipError: 413.
+        """
+        if others and others + size > self._total_size:
+            raise SipError(413, None, (("Warning", '399 presence "size of all publications"'),))

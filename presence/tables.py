@@ -266,6 +266,7 @@ class Limits(Table, frozen=True):
     :ivar publish_rate: PUBLISHes a second per publisher in the long run; 0 for no limit.
     :ivar publish_burst: PUBLISHes a publisher may send at once.
     :ivar pidf_size: a published document; beyond it 413.
+    :ivar pidf_total_size: all documents published for a presentity; beyond it 413.
     :ivar subscriptions_per_watcher: beyond it 403.
     :ivar subscriptions_per_presentity: beyond it 403.
     :ivar subscriptions_per_pair: of one watcher to one presentity.
@@ -283,6 +284,7 @@ class Limits(Table, frozen=True):
     publish_rate: Rate = 1.0
     publish_burst: Count = 10
     pidf_size: Count = 262144
+    pidf_total_size: Count = 262144
     subscriptions_per_watcher: Count = 1000
     subscriptions_per_presentity: Count = 10000
     subscriptions_per_pair: Count = 10

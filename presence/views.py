@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from presence.pidf.offline import closed_document, empty_document
+from presence.pidf.write import digest
 from presence.rules.polite import polite_document
 from presence.rules.transform import transform
 from pysip.event.interfaces import Notification
@@ -123,7 +124,7 @@ class Views:
                 body = polite_document(entity, closed=self._closed)
             else:
                 body = transform(self._composed(views, presentity, entity), permissions)
-            view = views.bodies[entity, permissions] = Notification(PIDF, body)
+            view = views.bodies[entity, permissions] = Notification(PIDF, body, digest(body))
         return view
 
     def _composed(self, views: _Views, presentity: str, entity: str) -> bytes:

@@ -38,9 +38,8 @@ _SERVICE: Final = f"{{{names.OMA}}}service-description"
 _SERVICE_ID: Final = f"{{{names.OMA}}}service-id"
 _VERSION: Final = f"{{{names.OMA}}}version"
 _DESCRIPTION: Final = f"{{{names.OMA}}}description"
-_TIMED_STATUS: Final = f"{{{names.TIMED}}}timed-status"
 _DISPLAY_NAME: Final = f"{{{names.CIPID}}}display-name"
-_REPEATABLE: Final = frozenset({_TIMED_STATUS, _DISPLAY_NAME})
+_REPEATABLE: Final = frozenset({names.TIMED_STATUS, _DISPLAY_NAME})
 
 # what notes and timestamp are called in each kind
 _ENDS: Final = {

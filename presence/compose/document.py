@@ -32,6 +32,9 @@ OTHERS: Final = 4
 StatedType = tuple[etree._Element, str | None, str]
 """An element with an ``xsi:type``, whose value has a namespace and a local name."""
 
+_MOST_DECLARED: Final = 64
+"""Namespaces that the root declares; parsing takes time in the square of their number."""
+
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _TYPE: Final = f"{{{_XSI}}}type"
 
@@ -74,8 +77,13 @@ def _entity_span(body: bytes) -> tuple[int, int] | None:
 
 
 def declare(nsmap: dict[str | None, str], source: etree._Element) -> None:
-    """Add the namespaces declared at a source's root (COM-03), under its prefixes if free."""
+    """Add the namespaces declared at a source's root (COM-03), under its prefixes if free.
+
+    When there are very many the rest is left to the elements that need it.
+    """
     for prefix, uri in source.nsmap.items():
+        if len(nsmap) >= _MOST_DECLARED:
+            return
         if uri == names.PIDF or nsmap.get(prefix) == uri:
             continue
         if prefix is None or prefix in nsmap:
@@ -127,6 +135,11 @@ def restore_types(types: Iterable[StatedType]) -> None:
     does not exist would make the document invalid.
     """
     for element, uri, local in types:
+        if uri is not None and uri not in element.nsmap.values():
+            # nothing but an attribute makes a declaration, which then stays
+            name = f"{{{uri}}}{local}"
+            element.set(name, "")
+            del element.attrib[name]
         # the default namespace first, then by prefix
         prefixes = sorted(p or "" for p, bound in element.nsmap.items() if bound == uri)
         prefix = prefixes[0] if prefixes else ""

@@ -17,16 +17,15 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.instant import instant
-from presence.pidf.parse import parse_compact
+from presence.pidf.parse import parse_compact, parse_own
+from presence.pidf.tree import remove
 from presence.pidf.write import serialize
 
-__all__ = ["next_change", "remaining"]
+__all__ = ["next_change", "prune", "remaining"]
 
 _RPID: Final = f"{{{names.RPID}}}"
 _OMA: Final = f"{{{names.OMA}}}"
 _PDE_UNTIL: Final = f"{{{names.PDE}}}until"
-_TIMED_STATUS: Final = f"{{{names.TIMED}}}timed-status"
-_GEOPRIV: Final = f"{{{names.GEOPRIV}}}geopriv"
 _RETENTION: Final = (
     f"{{{names.GEOPRIV}}}usage-rules/{{{names.GEOPRIV}:basicPolicy}}retention-expiry"
 )
@@ -46,10 +45,31 @@ def remaining(body: bytes, now: float, received: float) -> bytes:
     if not over:
         return body
     for element in over:
-        parent = element.getparent()
-        if parent is not None:
-            parent.remove(element)
+        remove(element)
     return serialize(root)
+
+
+def prune(body: bytes, now: float, received: float) -> tuple[bytes, float | None]:
+    """``body`` without the locations that may not be kept any longer (LOC-03).
+
+    What else is over stays: it may be told at another time.
+
+    :param now: seconds since 1970.
+    :param received: when the document came, in the same seconds.
+    :return: the same object when all may be kept, and when less of it may; None for never.
+    """
+    if b"geopriv" not in body:
+        return body, None
+    root = parse_own(body)
+    over, later = [], []
+    for location, expiry in _locations(root, received):
+        if expiry <= now:
+            over.append(location)
+        elif expiry < float("inf"):
+            later.append(expiry)
+    for location in over:
+        remove(location)
+    return serialize(root) if over else body, min(later, default=None)
 
 
 def next_change(body: bytes, now: float, received: float) -> float | None:
@@ -76,7 +96,7 @@ def _timed(
             continue
         for child in component:
             tag = child.tag
-            if tag == _TIMED_STATUS:
+            if tag == names.TIMED_STATUS:
                 start, end = _instant(child, "from"), _instant(child, "until")
                 # a range without end that has begun holds now; one without beginning is none
                 past = end is not None and end <= now
@@ -92,10 +112,18 @@ def _timed(
                 continue
             if until is not None:
                 found.append((child, now < until, (until,)))
-        for location in component.iter(_GEOPRIV):
-            expiry = _retention_expiry(location, component, received)
-            found.append((location, now < expiry, (expiry,)))
+    for location, expiry in _locations(root, received):
+        found.append((location, now < expiry, (expiry,)))
     return found
+
+
+def _locations(root: etree._Element, received: float) -> list[tuple[etree._Element, float]]:
+    """All locations, and when each is no longer to be kept."""
+    return [
+        (location, _retention_expiry(location, component, received))
+        for component in root
+        for location in component.iter(names.GEOPRIV_OBJECT)
+    ]
 
 
 def _retention_expiry(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
+from presence.compose.timed import prune
 from presence.holding import Holding
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
@@ -202,6 +203,10 @@ class PresencePackage:
             warning = f'399 presence "{error.reason}"'
             raise SipError(error.status, None, (("Warning", warning),)) from None
         return PIDF, kept
+
+    def prune(self, body: bytes, now: float, received: float) -> tuple[bytes, float | None]:
+        """A document without the locations that may not be kept any longer (LOC-03)."""
+        return prune(body, now, received)
 
     def _is(self, entity: str, resource: str) -> bool:
         try:

@@ -118,7 +118,11 @@ def _correct_order(element: etree._Element, order: tuple[str | None, ...]) -> No
 def _correct_value(element: etree._Element) -> None:
     """Repair or drop the values that clients are known to get wrong."""
     tag = element.tag
-    if tag in names.BASICS:
+    if tag == names.TIMED_STATUS:
+        parent = element.getparent()
+        if parent is not None and parent.tag == names.STATUS:
+            _drop(element)
+    elif tag in names.BASICS:
         # PID-04: exactly "open" or "closed"; anything else is no status at all
         value = (element.text or "").strip()
         if value not in ("open", "closed"):

@@ -64,6 +64,11 @@ def violations(log: Any) -> list[Violation]:
     return found
 
 
+def stray(root: etree._Element) -> etree._Element | None:
+    """A ``timed-status`` in a ``status``, which the schema cannot forbid (TIM-01)."""
+    return root.find(f"{names.TUPLE}/{names.STATUS}/{names.TIMED_STATUS}")
+
+
 def refusal(violation: Violation, root: etree._Element) -> DocumentError:
     """The error for a violation: line, element when well known, cause (PUB-08)."""
     node = locate(root, violation.path)

@@ -40,7 +40,7 @@ class Summary:
 
     :ivar entity: the presentity's URI.
     :ivar services: the tuples in document order.
-    :ivar notes: notes of the root and of persons.
+    :ivar notes: notes of persons, and those of the root while a person has none (DMO-08).
     :ivar activities: names of the persons' activities (RFC 4480 section 3.2), each once.
     :ivar moods: names of the persons' moods, each once.
     :ivar persons: all there is to know of persons, in document order.
@@ -68,7 +68,8 @@ def summarise(document: bytes, charset: str | None = None) -> Summary:
     root = parse_compact(to_utf8(document, charset))
     drop_not_understood(root)
     persons = tuple(map(read_person, root.iterfind(names.PERSON)))
-    notes = [line(note) for note in root.iterfind(names.NOTE)]
+    silent = not persons or not all(person.notes for person in persons)
+    notes = [line(note) for note in root.iterfind(names.NOTE) if silent]
     for person in persons:
         notes += person.notes
     return Summary(

@@ -62,10 +62,13 @@ def accept(
             _check_large(data, root)
             return data
         validator = schemas.presence()
-        if validator.validate(root):
+        if not validator.validate(root):
+            if strict:
+                raise schemas.refusal(schemas.violations(validator.error_log)[0], root)
+        elif (stray := schemas.stray(root)) is None:
             return data
-        if strict:
-            raise schemas.refusal(schemas.violations(validator.error_log)[0], root)
+        elif strict:
+            raise _out_of_place(stray)
     elif strict or root.tag != "presence" or large:
         raise DocumentError(400, "root element is not presence", line(root))
     repaired = repair(parse_compact(data))
@@ -104,6 +107,8 @@ def _check_large(data: bytes, root: etree._Element) -> None:
     except etree.XMLSyntaxError:
         reason = "not valid by the schema"
         raise DocumentError(400, reason, data.count(b"\n", 0, at) + 1) from None
+    if (stray := schemas.stray(root)) is not None:
+        raise _out_of_place(stray)
     # validation during parsing does not see whether ids are unique
     seen: set[str] = set()
     for element in root.iter(etree.Element):
@@ -112,3 +117,8 @@ def _check_large(data: bytes, root: etree._Element) -> None:
                 if value in seen:
                     raise DocumentError(400, "id used twice", line(element))
                 seen.add(value)
+
+
+def _out_of_place(stray: etree._Element) -> DocumentError:
+    """The error for a ``timed-status`` that is not a child of a tuple (TIM-01)."""
+    return DocumentError(400, "timed-status: element out of place", line(stray))

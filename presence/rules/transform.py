@@ -14,8 +14,8 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.equality import UriSet, device_key
-from presence.pidf.parse import parse_compact
-from presence.pidf.tree import attributes
+from presence.pidf.parse import parse_own
+from presence.pidf.tree import attributes, remove
 from presence.pidf.write import serialize
 from presence.rules.permissions import ALL, Attribute, Member, Permissions, UserInput, token
 from presence.rules.sphere import sphere_of
@@ -82,8 +82,6 @@ _OPENED: Final[dict[str, dict[Attribute, str]]] = {
     names.STATUS: {"geopriv": _GEOPRIV},
     names.PRESENCE: {"note": names.NOTE},
 }
-# those of RPID may hold elements of other namespaces, and must hold something but notes
-_NOT_EMPTY: Final = (_R, f"{{{names.GEOPRIV}}}provided-by")
 _COMPONENTS: Final = (names.TUPLE, names.PERSON, names.DEVICE)
 
 # "since" is an old name of last-input (RFC 5025 section 3.3.2.12)
@@ -103,14 +101,14 @@ def transform(document: bytes, permissions: Permissions) -> bytes:
     any permission ``presence`` with ``entity`` remains (XDM-148). Who may see everything
     gets the same object.
 
-    :param document: a schema-valid ``application/pidf+xml`` document in UTF-8.
-    :raises presence.pidf.parse.DocumentError: it is not well-formed, or beyond the parser's
-        limits.
+    :param document: a schema-valid ``application/pidf+xml`` document in UTF-8, which somebody
+        has accepted or composed.
+    :raises presence.pidf.parse.DocumentError: it is not well-formed.
     """
     transformation = _transformation(permissions)
     if transformation.identical:
         return document
-    root = parse_compact(document)
+    root = parse_own(document)
     transformation.apply(root)
     return serialize(root)
 
@@ -173,20 +171,14 @@ class Transformation:
 
     def _reduce(self, root: etree._Element) -> None:
         """Withhold what must not be seen wherever it stands, and parts of user-input."""
-        parents: dict[etree._Element, None] = {}
         for element in list(root.iter(*self._scattered)):
             if element.tag != _USER_INPUT or self._user_input == UserInput.NONE:
-                parent = element.getparent()
-                if parent is not None:
-                    parent.remove(element)
-                    parents[parent] = None
+                remove(element)
                 continue
             bare = self._user_input == UserInput.BARE
             for name, _ in attributes(element):
                 if name in _NOT_BARE if bare else name != _THRESHOLD:
                     del element.attrib[name]
-        for element in parents:
-            _remove_if_hollow(element)
 
 
 @lru_cache(maxsize=1024)
@@ -277,18 +269,6 @@ def _keep(element: etree._Element, kept: frozenset[str]) -> None:
     for child in list(element):
         if child.tag not in kept:
             element.remove(child)
-
-
-def _remove_if_hollow(element: etree._Element) -> None:
-    """Remove an element that has lost the content without which it is not valid."""
-    while element.tag.startswith(_NOT_EMPTY) and all(
-        child.tag == names.RPID_NOTE for child in element.iterchildren(etree.Element)
-    ):
-        parent = element.getparent()
-        if parent is None:
-            return
-        parent.remove(element)
-        element = parent
 
 
 def _tidy(root: etree._Element) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from zope.interface import implementer
 
 from pysip.errors import SipError
@@ -30,18 +31,26 @@ _Key = tuple[str, str]  # package name, resource
 
 
 class Publication(Timed):
-    """A live publication: its current record and its expiry."""
+    """A live publication.
 
-    __slots__ = ("_compositor", "record")
+    :ivar record: what is kept of it now.
+    :ivar shrinks: it waits for the end of what may be kept of its document, not for its own.
+    """
+
+    __slots__ = ("_compositor", "record", "shrinks")
 
     def __init__(self, compositor: Compositor, record: PublicationRecord) -> None:
         self._slot = -1
         self._compositor = compositor
         self.record = record
+        self.shrinks = False
 
     def fire(self) -> None:
-        """The lifetime is over (PUB-10)."""
-        self._compositor.expired(self)
+        """The lifetime is over (PUB-10), or the time for which some of it may be kept."""
+        if self.shrinks:
+            self._compositor.prune(self)
+        else:
+            self._compositor.expired(self)
 
 
 class _Change:
@@ -166,6 +175,9 @@ class Compositor:
         content_type = ""
         if body and granted:
             content_type, body = self._document(package, resource, request)
+            others = live.values() if live is not None else ()
+            kept = sum(len(other.record.body) for other in others if other is not publication)
+            self.policy.admit_size(kept, len(body))
         self._apply(served, package.name, resource, publication, content_type, body, granted)
 
     def _document(
@@ -178,7 +190,9 @@ class Compositor:
         body = request.body
         if "content-encoding" in request.headers:
             body = decode_body(request.values("content-encoding"), body)
-        return package.validate(resource, request.headers["content-type"][0], body)
+        kind, body = package.validate(resource, request.headers["content-type"][0], body)
+        now = self._wall()
+        return kind, package.prune(body, now, now)[0]
 
     def _apply(
         self,
@@ -235,7 +249,7 @@ class Compositor:
             del live[old.etag]
             publication.record = new
             live[etag] = publication
-            self._wheel.after(granted, publication)
+            self._wait(publication, granted)
             if modified:
                 store.put_publication(new)
             else:
@@ -250,7 +264,32 @@ class Compositor:
             live = self._live[key] = {}
         live[record.etag] = publication
         self.count += 1
+        self._wait(publication, seconds)
+
+    def _wait(self, publication: Publication, seconds: float) -> None:
+        """Wait for the end of a publication, or of the time for which some of it may be kept."""
+        record = publication.record
+        package = self._packages.get(record.package)
+        publication.shrinks = False
+        if package is not None:
+            now = self._wall()
+            body, at = package.prune(record.body, now, record.changed)
+            left = 0.0 if body is not record.body else seconds if at is None else at - now
+            if left < seconds:
+                publication.shrinks = True
+                seconds = left
         self._wheel.after(max(0.0, seconds), publication)
+
+    def prune(self, publication: Publication) -> None:
+        """Keep no more of a publication than may be kept now, neither here nor in the store."""
+        record = publication.record
+        now = self._wall()
+        body, _ = self._packages[record.package].prune(record.body, now, record.changed)
+        if body is not record.body:
+            record = publication.record = msgspec.structs.replace(record, body=body)
+            self._store.put_publication(record)
+            self.tell(record.package, record.resource)
+        self._wait(publication, record.expires - now)
 
     def _forget(self, publication: Publication) -> None:
         record = publication.record

@@ -216,6 +216,14 @@ class IPublicationPackage(Interface):
         :raises pysip.errors.SipError: 400 or 415.
         """
 
+    def prune(body: bytes, now: float, received: float) -> tuple[bytes, float | None]:
+        """What of a document may be kept, the same object when all of it.
+
+        :param now: wall-clock seconds.
+        :param received: when the document came.
+        :returns: also when less of it may be kept; None for never.
+        """
+
     def published(resource: str) -> None:
         """The durable publications of ``resource`` have changed in content."""
 
@@ -248,6 +256,14 @@ class IPublicationPolicy(Interface):
 
         :param live: publications the resource has now.
         :raises pysip.errors.SipError: 403 too many publications, 503 too fast.
+        """
+
+    def admit_size(others: int, size: int) -> None:
+        """Return when a document may be kept beside the others of its resource.
+
+        :param others: octets of the others that are live.
+        :param size: octets of the document.
+        :raises pysip.errors.SipError: 413.
         """
 
 

@@ -65,6 +65,16 @@ class SourceTests(SynchronousTestCase):
         assert status is not None
         self.assertEqual([child.tag for child in status], [names.BASIC])
 
+    def test_nothing_of_others(self) -> None:
+        """Neither relations nor classes are told, and status holds basic only (RPI-07, DMO-10)."""
+        for status in (Status(), Status(contact="tel:+1", note="x", activities=("away",))):
+            tree = etree.fromstring(self.source.document(status))
+            within = {child.tag for child in tree.iterfind(f".//{names.STATUS}/*")}
+            self.assertEqual(within, {names.BASIC})
+            rpid = {element.tag for element in tree.iter(f"{{{names.RPID}}}*")}
+            for name in ("class", "service-class", "relationship"):
+                self.assertNotIn(f"{{{names.RPID}}}{name}", rpid)
+
 
 class DateTests(SynchronousTestCase):
     """Timestamps of others (XML-05)."""

@@ -406,7 +406,7 @@ class Interleavings(RuleBasedStateMachine):
         assert len(node.ua.layer.clients) == 0
         assert len(node.ua.layer.servers) == 0
         assert len(node.wheel) == 0, len(node.wheel)
-        assert node.presence.package._views == {}
+        assert len(node.presence.package._views) == 0
         assert self.audit.errors == [], self.audit.errors
 
 

@@ -21,6 +21,9 @@ from presence.interfaces import ICompositionPolicy
 from presence.pidf import names
 from presence.pidf.offline import closed_document, empty_document
 from presence.pidf.parse import DocumentError, parse, parse_compact
+from presence.pidf.write import digest
+from presence.rules.permissions import EVERYTHING, Permissions
+from presence.rules.transform import transform
 from pysip.event.records import PublicationRecord
 from tests.presence.compose_oracle import Part, Source, composed, text
 from tests.presence.compositions import Policy, canonical, permanent, publication
@@ -347,6 +350,61 @@ class MergeTests(SynchronousTestCase):
                 prefix, _, local = kind.rpartition(":")
                 self.assertEqual(element.nsmap[prefix or None], names.PIDF)
                 self.assertEqual(local, "note")
+
+    def test_types_without_prefix(self) -> None:
+        """COM-03, DMO-09: a type keeps its namespace where nothing else there is of it."""
+        typed = (
+            '<tuple id="{0}" xmlns:s="http://www.w3.org/2001/XMLSchema"><status/>'
+            '<x:{0} i:type="s:date">2026-01-05</x:{0}>'
+            '<{0} xmlns="urn:example:extension" xmlns:p="{1}" i:type="p:note"/></tuple>'
+        )
+        xsi = ' xmlns:i="http://www.w3.org/2001/XMLSchema-instance"'
+        bodies = [document(typed.format(name, names.PIDF), xsi) for name in "ab"]
+        for body in bodies:
+            self.assertIs(strict(body), body)
+        found = self.compose(*bodies)
+        self.assertEqual(len(parse(found)), 1)
+        self.assertEqual(found.count(b"date"), 2)
+
+    def test_many_namespaces(self) -> None:
+        """COM-03, MSG-28: the namespaces of many sources make no document that cannot be read."""
+        sources = 32
+        bodies = [
+            document(
+                f'<tuple id="t"><status/><y1:a xmlns:z="urn:z"><y2:b y3:c=""/></y1:a>'
+                f"<contact>sip:{source}@h</contact></tuple>",
+                "".join(f' xmlns:y{number}="urn:{source}:{number}"' for number in range(200)),
+            )
+            for source in range(sources)
+        ]
+        made = [publication(number, body) for number, body in enumerate(bodies, 1)]
+        for policy in POLICIES:
+            found = policy.compose(BOB, made)
+            self.assertIs(strict(found), found)
+            self.assertLess(len(found), sum(map(len, bodies)))
+            for source in range(sources):
+                for number in (1, 2, 3):
+                    self.assertIn(f'"urn:{source}:{number}"'.encode(), found)
+
+    def test_own_limits(self) -> None:
+        """MSG-28, RUL-23: what sources within the limits make together can be told."""
+        bodies = [
+            document(
+                f'<tuple id="t"><status/><x:{name} '
+                + " ".join(f'a{number}=""' for number in range(200))
+                + f">{''.join(f'<y{number}:b/>' for number in range(100))}</x:{name}></tuple>",
+                "".join(f' xmlns:y{number}="urn:{name}:{number}"' for number in range(100)),
+            )
+            for name in "cd"
+        ]
+        for body in bodies:
+            self.assertIs(strict(body), body)
+        composed = OmaComposition().compose(BOB, [publication(i, b) for i, b in enumerate(bodies)])
+        self.assertRaises(DocumentError, strict, composed)
+        given = Permissions(services=EVERYTHING, unknown=frozenset({"{urn:example:extension}c"}))
+        seen = transform(composed, given)
+        self.assertEqual((seen.count(b":b/>"), seen.count(b"<x:d")), (100, 0))
+        self.assertNotEqual(digest(composed), digest(seen))
 
     def test_device_ids(self) -> None:
         """COM-05: telling a device twice is telling it."""

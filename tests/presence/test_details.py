@@ -135,6 +135,27 @@ class DetailTests(SynchronousTestCase):
         self.assertEqual([line.split()[0] for line in shown], ["before", "planned", "planned"])
         self.assertIn("from 2026-01-04 08:00 until 2026-01-09 08:00", shown[0])
 
+    def test_order_of_locations(self) -> None:
+        """The first device with a location first, then services, the person last (LOC-02)."""
+        place = (
+            '<gp:geopriv xmlns:gp="urn:ietf:params:xml:ns:pidf:geopriv10"><gp:location-info>'
+            '<c:civicAddress xmlns:c="urn:ietf:params:xml:ns:pidf:geopriv10:civicAddr">'
+            "<c:A1>{}</c:A1></c:civicAddress></gp:location-info><gp:usage-rules/></gp:geopriv>"
+        )
+        tuple_ = '<tuple id="{0}"><status>{1}</status>{2}</tuple>'
+        body = document(
+            tuple_.format("t", place.format("C"), "")
+            + tuple_.format("u", "", place.format("D"))
+            + f'<dm:person id="p">{place.format("E")}</dm:person>'
+            + "".join(
+                f'<dm:device id="{name}">{where}<dm:deviceID>mac:{name}</dm:deviceID></dm:device>'
+                for name, where in (("e", ""), ("f", place.format("A")), ("g", place.format("B")))
+            )
+        )
+        shown = [line.split() for line in lines(summarise(body), MORNING)]
+        told = [words[1] for words in shown if words[0] == "location"]
+        self.assertEqual(told, ["A", "B", "C", "D", "E"])
+
     def test_several_persons(self) -> None:
         """What the person to believe does stands above, what others do in their lines (WAT-07)."""
         body = document(

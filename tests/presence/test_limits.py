@@ -68,6 +68,15 @@ class PublicationLimitsTests(SynchronousTestCase):
         self.assertEqual(error.status, 403)
         self.assertIn("publication limit", dict(error.headers)["Warning"])
 
+    def test_total_size(self) -> None:
+        """413 for a document that makes all together too large; one alone never is (LIM-01)."""
+        limits = self.limits(total_size=1000)
+        limits.admit_size(0, 5000)
+        limits.admit_size(400, 600)
+        error: SipError = self.assertRaises(SipError, limits.admit_size, 400, 601)
+        self.assertEqual(error.status, 413)
+        self.assertIn("all publications", dict(error.headers)["Warning"])
+
     def test_rate(self) -> None:
         """A burst, then the rate; 503 says how long to wait (PUB-16)."""
         limits = self.limits(rate=0.5, burst=3)

@@ -35,6 +35,18 @@ class SummaryTests(SynchronousTestCase):
         self.assertEqual(summary.services[0].notes, ("Hello", "Hallo & gr\u00fc\u00dfe"))
         self.assertEqual(summary.notes, ("Away until Monday",))
 
+    def test_notes_of_the_root(self) -> None:
+        """DMO-08: a root note speaks for persons without a note, and for nobody else."""
+        own = '<dm:person id="{}"><dm:note>mine</dm:note></dm:person>'
+        root = "<note>ours</note>"
+        for persons, notes in (
+            ("", ("ours",)),
+            (own.format("p"), ("mine",)),
+            (own.format("p") + '<dm:person id="q"/>', ("ours", "mine")),
+            (own.format("p") + own.format("q"), ("mine", "mine")),
+        ):
+            self.assertEqual(summarise(document(root + persons)).notes, notes)
+
     def test_no_status(self) -> None:
         """PID-04: an absent basic is neither open nor closed."""
         summary = summarise(vector("valid-no-basic"))

@@ -210,6 +210,21 @@ class PublishTests(SynchronousTestCase):
         self.node.presence.package.document_limit = 1000
         self.assertEqual(self.bob.publish(pidf(note="x" * 1000)).status, 413)
 
+    def test_total_size(self) -> None:
+        """413 for what all publications of a user together may not be; the rest stays (LIM-01)."""
+        self.node = Node(publications={"total_size": 3000})
+        self.bob = self.node.peer()
+        tag = self.etag(self.bob.publish(pidf(note="x" * 1200)))
+        self.etag(self.bob.publish(pidf(note="y" * 1000)))
+        refused = self.bob.publish(pidf(note="z" * 1000))
+        self.assertEqual(refused.status, 413)
+        self.assertIn("all publications", refused.first("warning") or "")
+        self.assertEqual(len(self.kept()), 2)
+        # its own place counts as free
+        tag = self.etag(self.bob.publish(pidf(note="x" * 1300), sip_if_match=tag))
+        self.assertEqual(self.bob.publish(pidf(note="x" * 2000), sip_if_match=tag).status, 413)
+        self.assertEqual(self.bob.publish(sip_if_match=tag, expires=0).status, 200)
+
     def test_entity_by_alias(self) -> None:
         """The entity may name the presentity by an alias of its domain (CLI-13, PUB-07)."""
         self.etag(self.bob.publish(pidf("sip:bob@192.0.2.1"), uri="sip:bob@192.0.2.1", sender=BOB))
