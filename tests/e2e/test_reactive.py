@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -275,6 +276,13 @@ class FailureTests(Separate, SynchronousTestCase):
 
     changed: ClassVar[dict[str, Any]] = {"fetch": {"poll": 0.5, "check": 1.0}}
 
+    def back(self) -> None:
+        """Wait until the proxy has noticed that the document server is there again."""
+        deadline = time.monotonic() + 20.0
+        while self.client.get(f"/{PLACE}").status == 503:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+
     def test_lost(self) -> None:
         """FLW-04: the server forgets who has subscribed; its documents are looked at all the same.
 
@@ -286,6 +294,7 @@ class FailureTests(Separate, SynchronousTestCase):
         for file in server.state.glob("presence.sqlite*"):
             file.unlink()
         server.start()
+        self.back()
         self.put("friends")
         self.course.play("M16", "M17", "M18", "M19")
 
@@ -293,6 +302,7 @@ class FailureTests(Separate, SynchronousTestCase):
         """PSV-10: what the server is told to tell it tells after a restart, too."""
         self.pending()
         self.xdm.parts["presence-xdms"].restart()
+        self.back()
         self.put("friends")
         self.course.play("M16", "M17", "M18", "M19")
 
