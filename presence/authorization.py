@@ -114,6 +114,7 @@ class RulesetPolicy(Lingering):
         super().__init__(clock)
         self.subscribes = False
         self.source = source
+        source.attended = self.attends
         self._wheel = wheel
         self._wall = wall
         self._publications = publications
@@ -186,6 +187,9 @@ class RulesetPolicy(Lingering):
         due = self._due.pop(presentity, None)
         if due is not None:
             self._wheel.cancel(due.alarm)
+
+    def _refresh(self, presentity: str) -> None:
+        self.source.refresh(presentity)
 
     def _ready(self, presentity: str) -> Deferred[None] | None:
         return self.source.ready(presentity)

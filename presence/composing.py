@@ -32,7 +32,6 @@ def permanent_state(
     if authorization is None or reading is None:
         return None
     source = authorization.source
-    source.attended = server.package.needed
     # where changes come by subscription, what is not followed is not known either (PSV-10)
     authorization.subscribes = bool(config.fetch.server)
     if not reading.together(OMA_RULES, PERMANENT):
@@ -45,7 +44,6 @@ def permanent_state(
         first=config.rules.first,
         limit=config.limits.pidf_size,
     )
-    permanent.attended = server.package.needed
     permanent.subscribes = authorization.subscribes
     server.set_permanent(permanent)
     return permanent

@@ -104,6 +104,11 @@ class Copies:
         copy.users[user] = None
         return copy
 
+    def refresh(self, copy: Copy) -> None:
+        """Ask for a document again; what is known of it counts until there is an answer."""
+        copy.settled = False
+        self._fetch(copy)
+
     def drop(self, copy: Copy, user: User) -> None:
         """Somebody uses a copy no more."""
         copy.users.pop(user, None)
@@ -211,7 +216,7 @@ class Copies:
         copy.failing = False
         if copy.current and copy.sure:
             self._rest(copy)
-        if same:
+        if same and copy.settled:
             return
         copy.known = copy.settled = True
         self._tell(copy)

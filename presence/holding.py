@@ -21,7 +21,7 @@ _IN_A_TURN: Final = 5
 class Holding:
     """Holds presentities, with all that hold something of them.
 
-    Who publishes and is not watched is held only where changes are told of nothing else
+    Who publishes and is not watched is kept only where changes are told of nothing else
     (:attr:`IHolder.subscribes`); elsewhere no change is missed that way.  That is done in later
     turns and some at a time: no PUBLISH waits for documents, nor does a restart.
 
@@ -58,13 +58,7 @@ class Holding:
 
     def prepare(self, presentity: str) -> Deferred[None] | None:
         """Fetch everything side by side and keep it for a while; see :meth:`IHolder.prepare`."""
-        waiting = [
-            ready for holder in self._holders() if (ready := holder.prepare(presentity)) is not None
-        ]
-        if len(waiting) < 2:
-            return waiting[0] if waiting else None
-        together: Deferred[None] = DeferredList(waiting).addCallback(lambda _: None)
-        return together
+        return _all(holder.prepare(presentity) for holder in self._holders())
 
     def hold(self, presentity: str) -> None:
         """Somebody watches a presentity, or waits for its decision."""
@@ -72,8 +66,8 @@ class Holding:
             holder.hold(presentity)
 
     def relinquish(self, presentity: str) -> None:
-        """Let a presentity go unless it is needed or publishes (PSV-10)."""
-        if self._needed(presentity) or presentity in self._publishing:
+        """Let a presentity go unless it is needed (PSV-10)."""
+        if self._needed(presentity):
             return
         for holder in self._holders():
             holder.release(presentity)
@@ -84,7 +78,8 @@ class Holding:
             self._queue.pop(presentity, None)
             if presentity in self._publishing:
                 self._publishing.discard(presentity)
-                self.relinquish(presentity)
+                for holder in self._holders():
+                    holder.drop(presentity)
         elif presentity not in self._publishing and presentity not in self._queue:
             self._queue[presentity] = None
             self._go_on()
@@ -114,8 +109,7 @@ class Holding:
             presentity = next(iter(self._queue))
             del self._queue[presentity]
             self._publishing.add(presentity)
-            self.hold(presentity)
-            ready = self.prepare(presentity)
+            ready = _all(holder.keep(presentity) for holder in self._holders())
             if ready is not None:
                 self._fetching += 1
                 ready.addCallback(self._fetched)
@@ -124,3 +118,12 @@ class Holding:
     def _fetched(self, _: object) -> None:
         self._fetching -= 1
         self._go_on()
+
+
+def _all(each: Iterable[Deferred[None] | None]) -> Deferred[None] | None:
+    """Wait for all that there is to wait for."""
+    waiting = [ready for ready in each if ready is not None]
+    if len(waiting) < 2:
+        return waiting[0] if waiting else None
+    together: Deferred[None] = DeferredList(waiting).addCallback(lambda _: None)
+    return together

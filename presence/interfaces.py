@@ -110,6 +110,17 @@ class IHolder(Interface):
     def release(presentity: str) -> None:
         """Nobody needs a presentity any more; an unknown one is ignored."""
 
+    def keep(presentity: str) -> Deferred[None] | None:
+        """Keep it at hand, too, though nobody needs it now, until :meth:`drop` (PSV-10).
+
+        Changes are followed; all the same :meth:`prepare` asks for it again.
+
+        :returns: as :meth:`prepare`.
+        """
+
+    def drop(presentity: str) -> None:
+        """Keep it no more; an unknown one is ignored."""
+
     def watch(changed: Callable[[str], None]) -> None:
         """Call back with each presentity that is held and of which something else holds now."""
 

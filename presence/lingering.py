@@ -1,4 +1,4 @@
-"""Presentities that are at hand: those that are held, and for a while those that were."""
+"""Presentities that are at hand: held or kept, or for a while since somebody has asked."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Lingering:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._held: set[str] = set()
+        self._kept: set[str] = set()
         # presentity -> monotonic time of its release, the earliest first
         self._lingering: dict[str, float] = {}
         self._call: IDelayedCall | None = None
@@ -40,8 +41,16 @@ class Lingering:
         """Wait for what is at hand; None when it is there."""
         raise NotImplementedError
 
-    def _at_hand(self, presentity: str) -> bool:
+    def _refresh(self, presentity: str) -> None:
+        """Ask again for what was only kept: somebody needs it now."""
+        raise NotImplementedError
+
+    def attends(self, presentity: str) -> bool:
+        """Whether somebody needs a presentity; else it is kept at most."""
         return presentity in self._held or presentity in self._lingering
+
+    def _at_hand(self, presentity: str) -> bool:
+        return self.attends(presentity) or presentity in self._kept
 
     # -- for users ----------------------------------------------------------------------
 
@@ -50,8 +59,9 @@ class Lingering:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        gone = [*self._held, *self._lingering]
+        gone = self._held.union(self._lingering, self._kept)
         self._held.clear()
+        self._kept.clear()
         self._lingering.clear()
         for presentity in gone:
             self._end(presentity)
@@ -59,15 +69,19 @@ class Lingering:
     def prepare(self, presentity: str) -> Deferred[None] | None:
         """Have a presentity at hand for a while; see :class:`presence.interfaces.IHolder`."""
         if presentity not in self._held:
+            stale = presentity in self._kept and presentity not in self._lingering
             self._linger(presentity)
+            if stale:
+                self._refresh(presentity)
         return self._ready(presentity)
 
     def hold(self, presentity: str) -> None:
         """Have a presentity at hand from now on; see :class:`presence.interfaces.IHolder`."""
         if presentity not in self._held:
-            lingers = self._lingering.pop(presentity, None) is not None
+            new = not self._at_hand(presentity)
+            self._lingering.pop(presentity, None)
             self._held.add(presentity)
-            if not lingers:
+            if new:
                 self._begin(presentity)
 
     def release(self, presentity: str) -> None:
@@ -78,6 +92,22 @@ class Lingering:
         if presentity in self._held:
             self._linger(presentity)
             self._held.discard(presentity)
+
+    def keep(self, presentity: str) -> Deferred[None] | None:
+        """Have a presentity at hand though nobody needs it; see :class:`IHolder`."""
+        if presentity not in self._kept:
+            new = not self._at_hand(presentity)
+            self._kept.add(presentity)
+            if new:
+                self._begin(presentity)
+        return self._ready(presentity)
+
+    def drop(self, presentity: str) -> None:
+        """Keep a presentity no more; see :class:`IHolder`."""
+        if presentity in self._kept:
+            self._kept.discard(presentity)
+            if not self._at_hand(presentity):
+                self._end(presentity)
 
     def _linger(self, presentity: str) -> None:
         """Keep a presentity at hand for a while."""
@@ -103,4 +133,5 @@ class Lingering:
 
     def _let_go(self, presentity: str) -> None:
         del self._lingering[presentity]
-        self._end(presentity)
+        if not self._at_hand(presentity):
+            self._end(presentity)

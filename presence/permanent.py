@@ -59,7 +59,7 @@ class _Held:
     @property
     def attended(self) -> bool:
         """Whether there is anybody to tell."""
-        return self.owner.attended(self.presentity)
+        return self.owner.attends(self.presentity)
 
     def touched(self) -> None:
         """The document has changed."""
@@ -78,7 +78,6 @@ class PermanentState(Lingering):
     :param first: seconds for which composition waits for a document at first (PSV-08).
     :param limit: greatest document in octets (PID-10).
 
-    :ivar attended: whether somebody watches a presentity.
     :ivar subscribes: whether changes are told only of what is held.
     """
 
@@ -100,7 +99,6 @@ class PermanentState(Lingering):
         self._home = home
         self._first = first
         self._read = partial(_read, limit=limit)
-        self.attended: Callable[[str], bool] = lambda presentity: True
         self.subscribes = False
         self._known: dict[str, _Held] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -135,17 +133,27 @@ class PermanentState(Lingering):
         root, home = self._home(presentity)
         held = self._known[presentity] = _Held(self, presentity)
         held.copy = self._copies.use(Source(root, build("", PERMANENT, home, "index")[1:]), held)
-        if held.copy.settled:
-            held.record = self._made(held)
-            held.settled = True
-        else:
-            held.timer = self._clock.callLater(self._first, self._give_up, held)
+        self._await(held)
 
     def _end(self, presentity: str) -> None:
         held = self._known.pop(presentity)
         self._queue.pop(held, None)
         self._copies.drop(held.copy, held)
         self._settle(held)
+
+    def _refresh(self, presentity: str) -> None:
+        held = self._known[presentity]
+        held.settled = False
+        self._copies.refresh(held.copy)
+        self._await(held)
+
+    def _await(self, held: _Held) -> None:
+        """Wait for the document that was asked for."""
+        if held.copy.settled:
+            held.record = self._made(held)
+            self._settle(held)
+        elif held.timer is None:
+            held.timer = self._clock.callLater(self._first, self._give_up, held)
 
     def _ready(self, presentity: str) -> Deferred[None] | None:
         held = self._known.get(presentity)

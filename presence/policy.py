@@ -94,6 +94,12 @@ class OperatorWatcherPolicy:
     def release(self, presentity: str) -> None:
         """Nothing was followed."""
 
+    def keep(self, presentity: str) -> None:
+        """Nothing is to be kept."""
+
+    def drop(self, presentity: str) -> None:
+        """Nothing was kept."""
+
     def published(self, presentity: str) -> None:
         """Publications have no influence."""
 

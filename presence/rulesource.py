@@ -138,7 +138,7 @@ class RuleSource:
         for a URI that names no watcher.
 
     :ivar copies: of all documents; others may have theirs among them.
-    :ivar attended: whether somebody watches a presentity, or waits for its decision.
+    :ivar attended: whether somebody needs a presentity that is held.
     """
 
     _log = Logger()
@@ -234,6 +234,17 @@ class RuleSource:
         for held in list(self._held.values()):
             held.count = 1
             self.release(held.presentity)
+
+    def refresh(self, presentity: str) -> None:
+        """Ask again for the documents of a presentity, to be waited for as at first.
+
+        :raises KeyError: it is not held.
+        """
+        held = self._held[presentity]
+        held.complete = False
+        for copy in list(held.copies.values()):
+            self.copies.refresh(copy)
+        self._evaluate(held, _Work())
 
     def ready(self, presentity: str) -> Deferred[None] | None:
         """Wait until there is something to decide by (PSV-08).

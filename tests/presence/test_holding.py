@@ -30,6 +30,7 @@ class Holder:
         self.subscribes = subscribes
         self.closed = closed
         self.held: dict[str, None] = {}
+        self.kept: dict[str, None] = {}
         self.most = 0
         self.waiting: list[Deferred[None]] = []
 
@@ -49,6 +50,15 @@ class Holder:
     def release(self, presentity: str) -> None:
         """Release."""
         self.held.pop(presentity, None)
+
+    def keep(self, presentity: str) -> Deferred[None] | None:
+        """Hold in another way."""
+        self.kept[presentity] = None
+        return self.prepare(presentity)
+
+    def drop(self, presentity: str) -> None:
+        """Let go."""
+        self.kept.pop(presentity, None)
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """Nothing changes."""
@@ -88,25 +98,23 @@ class HoldingTests(SynchronousTestCase):
         self.assertIsNone(self.holding.prepare("a"))
 
     def test_publishing(self) -> None:
-        """PSV-10: who publishes is held, in a later turn, until nothing is published."""
+        """PSV-10: who publishes is kept, in a later turn, until nothing is published."""
         holder = Holder()
         self.start(holder)
         self.holding.published("a", True)
-        self.assertEqual(list(holder.held), [])
+        self.assertEqual(list(holder.kept), [])
         self.clock.advance(0)
-        self.assertEqual(list(holder.held), ["a"])
+        self.assertEqual(list(holder.kept), ["a"])
         self.holding.published("a", True)
         self.watched.add("a")
         self.holding.hold("a")
-        self.watched.clear()
         self.holding.relinquish("a")
-        self.assertEqual(list(holder.held), ["a"], "still publishes")
-        self.watched.add("a")
-        self.holding.published("a", False)
         self.assertEqual(list(holder.held), ["a"], "still watched")
         self.watched.clear()
         self.holding.relinquish("a")
-        self.assertEqual(list(holder.held), [])
+        self.assertEqual((list(holder.held), list(holder.kept)), ([], ["a"]))
+        self.holding.published("a", False)
+        self.assertEqual(list(holder.kept), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_short(self) -> None:
@@ -116,7 +124,7 @@ class HoldingTests(SynchronousTestCase):
         self.holding.published("a", True)
         self.holding.published("a", False)
         self.clock.advance(1)
-        self.assertEqual(list(holder.held), [])
+        self.assertEqual(list(holder.kept), [])
 
     def test_paced(self) -> None:
         """PSV-20: of very many publishers some are fetched at a time, in many turns."""
@@ -127,7 +135,7 @@ class HoldingTests(SynchronousTestCase):
         for _ in range(40):
             self.clock.advance(0.1)
             holder.answer()
-        self.assertEqual(len(holder.held), 500)
+        self.assertEqual(len(holder.kept), 500)
         self.assertLessEqual(holder.most, 50)
         self.holding.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -139,11 +147,11 @@ class HoldingTests(SynchronousTestCase):
         for number in range(500):
             self.holding.published(f"u{number}", True)
         self.clock.pump([0.1] * 100)
-        self.assertEqual(len(holder.held), 50)
+        self.assertEqual(len(holder.kept), 50)
         self.holding.stop()
         holder.answer()
         self.clock.advance(1)
-        self.assertEqual(len(holder.held), 50)
+        self.assertEqual(len(holder.kept), 50)
 
     def test_settle(self) -> None:
         """PSV-20: after a restart all who are watched are held before requests are served."""
@@ -170,6 +178,8 @@ class Policy(OperatorWatcherPolicy, Holder):
     prepare = Holder.prepare
     hold = Holder.hold
     release = Holder.release
+    keep = Holder.keep
+    drop = Holder.drop
 
 
 class ServerTests(SynchronousTestCase):
@@ -186,16 +196,16 @@ class ServerTests(SynchronousTestCase):
         """PSV-10: held while there is a publication, a subscription, or both."""
         peer = self.start(True)
         tag = peer.publish(pidf()).first("sip-etag")
-        self.assertEqual(list(self.policy.held), [BOB])
+        self.assertEqual(list(self.policy.kept), [BOB])
         tag = peer.publish(sip_if_match=tag).first("sip-etag")
         tag = peer.publish(pidf(note="x"), sip_if_match=tag).first("sip-etag")
         second = peer.publish(pidf(note="y"), expires=60)
         self.assertEqual(second.status, 200)
         peer.publish(sip_if_match=tag, expires=0)
-        self.assertEqual(list(self.policy.held), [BOB])
+        self.assertEqual((list(self.policy.kept), list(self.policy.held)), ([BOB], []))
         peer.subscribe(expires=120)
         self.node.advance(70)
-        self.assertEqual(list(self.policy.held), [BOB])
+        self.assertEqual((list(self.policy.kept), list(self.policy.held)), ([], [BOB]))
         self.node.advance(70)
         self.assertEqual(list(self.policy.held), [])
 
@@ -207,13 +217,13 @@ class ServerTests(SynchronousTestCase):
         with mock.patch("tests.node.OperatorWatcherPolicy", return_value=policy):
             again = self.node.restart()
         again.advance(0.1)
-        self.assertEqual(list(policy.held), [BOB])
+        self.assertEqual(list(policy.kept), [BOB])
 
     def test_all_told(self) -> None:
         """PSV-10: where all changes are told anyway nothing is kept for who is not watched."""
         peer = self.start(False)
         peer.publish(pidf())
         self.node.advance(1)
-        self.assertEqual(list(self.policy.held), [])
+        self.assertEqual(list(self.policy.kept), [])
         peer.subscribe()
         self.assertEqual(list(self.policy.held), [BOB])

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from presence.authorization import RulesetPolicy
 from presence.compose.sources import HARD_STATE
 from presence.copies import Copies, CopySettings
 from presence.interfaces import IPermanentState
@@ -19,9 +20,11 @@ from presence.lingering import LINGER
 from presence.permanent import PermanentState
 from presence.pidf.validate import DEFAULT_LIMIT
 from presence.ruledocuments import RuleSettings
+from pysip.timers import TimerWheel
 from tests.presence.rulesources import (
     ANN,
     BOB,
+    EVE,
     JOE,
     NUMBER,
     OMA,
@@ -257,13 +260,9 @@ class OutageTests(PermanentCase):
         self.pass_time(60, 10.0)
         self.assertNews(JOE)
 
-    def test_unattended(self) -> None:
-        """What nobody waits for is followed and not polled; who comes makes that good (PSV-10)."""
-        attended: set[str] = set()
-        self.permanent.attended = attended.__contains__
-        self.source.attended = attended.__contains__
-        self.permanent.hold(JOE)
-        self.hold()
+    def test_kept(self) -> None:
+        """PSV-10: what nobody needs is followed, not polled; who comes has it asked for again."""
+        self.permanent.keep(JOE)
         self.settle()
         self.gate.paths()
         self.pass_time(550, 10.0)
@@ -274,14 +273,54 @@ class OutageTests(PermanentCase):
         self.put(path(), state("two"))
         self.pass_time(1000, 10.0)
         self.assertEqual((self.note(), self.gate.paths()), ("one", []))
-        attended.add(JOE)
-        self.pass_time(30, 10.0)
+        self.gate.closed = lambda path: True
+        ready = self.permanent.prepare(JOE)
+        assert ready is not None
+        self.gate.release()
+        self.settle()
+        self.successResultOf(ready)
         self.assertEqual(self.note(), "two")
-        attended.clear()
+        self.gate.closed = lambda path: False
+        self.pass_time(LINGER + 1)
+        self.assertEqual(self.note(), "two", "still kept")
         self.feed.current = False
         self.gate.paths()
         self.pass_time(1300, 10.0)
         self.assertEqual(self.gate.paths().count(path()), 2, "every ten minutes")
+        self.gate.failure = lambda path: UNREACHABLE
+        self.assertIsNone(self.permanent.prepare(JOE))
+        self.assertEqual(self.note(), "two", "the last good copy")
+        self.permanent.drop(JOE)
+        self.pass_time(LINGER + 1)
+        self.assertEqual(len(self.permanent), 0)
+
+    def test_rules_kept(self) -> None:
+        """PSV-08, PSV-10: the same for rules: fresh when they can be had, else the last copy."""
+        policy = RulesetPolicy(self.source, self.clock, TimerWheel(self.clock), lambda: START)
+        self.put(OMA, ruleset(one(ANN)))
+        self.assertIsNone(policy.keep(JOE))
+        self.settle()
+        self.feed.delay = True
+        self.put(OMA, ruleset(one(BOB)))
+        self.assertIsNone(policy.prepare(JOE))
+        self.assertDecisions(ann="block", bob="allow")
+        self.pass_time(LINGER + 1)
+        self.gate.failure = lambda path: UNREACHABLE
+        self.put(OMA, ruleset(one(EVE)))
+        self.assertIsNone(policy.prepare(JOE))
+        self.assertDecisions(ann="block", bob="allow", eve="block")
+        self.pass_time(LINGER + 1)
+        self.gate.failure = lambda path: None
+        self.gate.closed = lambda path: True
+        ready = policy.prepare(JOE)
+        assert ready is not None
+        self.pass_time(3.0)
+        self.successResultOf(ready)
+        self.assertDecisions(ann="block", bob="allow", eve="block")
+        self.gate.release()
+        self.settle()
+        self.assertDecisions(ann="block", bob="block", eve="allow")
+        policy.stop()
 
 
 class CrowdTests(PermanentCase):

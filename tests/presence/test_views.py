@@ -65,6 +65,12 @@ class Written:
         """Release."""
         self.held.discard(presentity)
 
+    def keep(self, presentity: str) -> None:
+        """Nothing has to be kept."""
+
+    def drop(self, presentity: str) -> None:
+        """Nothing was kept."""
+
     def watch(self, changed: Callable[[str], None]) -> None:
         """Tell of what is written."""
         self._listeners.append(changed)
