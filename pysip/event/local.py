@@ -137,6 +137,7 @@ class LocalSubscriptions:
                 del self._making[key]
         if not subscription.lasting:
             subscription.ready = True
+            subscription.reason = "timeout"
             self._live.finish(subscription, TIMEOUT)
             return subscription
         begun: Deferred[bool] = Deferred()
