@@ -131,7 +131,9 @@ class LifeTests(LocalCase):
         """Pending, active and rejected follow the decision; nothing of the state shows before."""
         self.package.decision = "pending"
         self.subscribe()
+        self.asked()
         self.change("two")
+        self.assertEqual(self.asked(), [])  # no change is told meanwhile
         self.assertEqual(self.sink.take(), [("pending", "", b"")])
         self.assertEqual(self.node.notifier.pending, 1)
         self.package.decision = "active"
@@ -201,11 +203,13 @@ class LifeTests(LocalCase):
         live = self.subscribe()
         self.sink.take()
         self.node.store.fail_next()
+        self.package.texts[BOB] = "two"
+        live.changed()
         live.unsubscribe()
         self.node.advance(0.2)
         self.assertEqual((len(self.node.notifier), self.sink.told), (0, []))
         self.node.advance(20)
-        self.assertEqual(self.sink.take(), [("terminated", "timeout", b"one")])
+        self.assertEqual(self.sink.take(), [("terminated", "timeout", b"two")])
         self.assertEqual(self.node.store._subscriptions, {})
 
     def test_expiry(self) -> None:
@@ -239,6 +243,21 @@ class LifeTests(LocalCase):
         self.node.advance(0.1)
         self.assertEqual(outcome, [None])
         self.assertEqual(self.sink.take()[-1], ("terminated", "timeout", b"one"))
+
+    def test_decided_at_its_end(self) -> None:
+        """A decision that came meanwhile counts at the end, as for an un-SUBSCRIBE (WFS-01)."""
+        for decision, told in (
+            ("active", ("terminated", "timeout", b"one")),
+            ("rejected", ("terminated", "rejected", b"")),
+        ):
+            self.package.decision = "pending"
+            live = self.subscribe()
+            self.sink.take()
+            self.package.decision = decision
+            live.unsubscribe()
+            self.node.advance(0.1)
+            self.assertEqual(self.sink.take(), [told])
+            self.assertEqual(self.node.notifier.pending, 0)
 
     def test_fetch(self) -> None:
         """Of no lifetime: told once, and nothing is kept (SUB-09)."""
