@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from pysip.dialog import Dialog, DialogId
+from pysip.dialog import Dialog
 from pysip.event.dialogrecord import DialogRecord, encode_dialog
 from pysip.event.subscription import Subscription
 from pysip.interfaces import IClientTransactionUser, Identity, Target
@@ -62,6 +62,7 @@ class DialogSubscription(Subscription):
         super().__init__(
             notifier,
             id,
+            dialog.id,
             package,
             resource,
             entity,
@@ -84,11 +85,6 @@ class DialogSubscription(Subscription):
         self.start = b""
         self.head = b""
         self.target: Target | None = None
-
-    @property
-    def place(self) -> DialogId:
-        """The identifier of its dialog."""
-        return self.dialog.id
 
     @property
     def sequence(self) -> int:
@@ -123,7 +119,16 @@ class DialogSubscription(Subscription):
 
     def terms(self) -> tuple[Any, ...]:
         """What a further SUBSCRIBE may change."""
-        return (*super().terms(), self.dialog.remote_cseq, self.dialog.remote_target)
+        return (
+            self.deadline,
+            self.content_type,
+            self.event_params,
+            self.require,
+            self.detail,
+            self.data,
+            self.dialog.remote_cseq,
+            self.dialog.remote_target,
+        )
 
     def restore(self, terms: tuple[Any, ...]) -> None:
         """Take back what has changed since :meth:`terms`."""

@@ -44,7 +44,7 @@ class LiveSubscriptions:
         policy: NotifierPolicy,
         wall: Callable[[], float],
     ) -> None:
-        self._wheel = wheel
+        self.wheel = wheel
         self.clock: IReactorTime = wheel.clock
         self.store = store
         self._packages = packages.by_name
@@ -87,7 +87,7 @@ class LiveSubscriptions:
     def rearm(self, subscription: Subscription) -> None:
         """Its deadline has changed."""
         left = subscription.deadline - self.clock.seconds()
-        self._wheel.after(max(0.0, left), subscription)
+        self.wheel.after(max(0.0, left), subscription)
 
     def put(self, subscription: Subscription) -> None:
         """Write a subscription to the store."""
@@ -115,9 +115,9 @@ class LiveSubscriptions:
         """Take a subscription out of the tables; False when it was not in them."""
         if not self.table.leave(subscription):
             return False
-        self._wheel.cancel(subscription)
+        self.wheel.cancel(subscription)
         if subscription.alarm is not None:
-            self._wheel.cancel(subscription.alarm)
+            self.wheel.cancel(subscription.alarm)
             subscription.alarm = None
         return True
 
@@ -156,7 +156,7 @@ class LiveSubscriptions:
 
         def durable(stored: bool) -> None:
             if not stored:
-                self._wheel.after(_ERASE_AGAIN, Alarm(lambda: self._erase(id, erased)))
+                self.wheel.after(_ERASE_AGAIN, Alarm(lambda: self._erase(id, erased)))
             elif erased is not None:
                 erased()
 

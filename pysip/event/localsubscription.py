@@ -56,6 +56,7 @@ class LocalSubscription(Subscription):
         super().__init__(
             notifier,
             id,
+            key,
             package,
             resource,
             entity,
@@ -71,11 +72,6 @@ class LocalSubscription(Subscription):
         self.queued = False
         self.told = ""
         self.count = 0
-
-    @property
-    def place(self) -> str:
-        """Its key."""
-        return self.key
 
     @property
     def sequence(self) -> int:

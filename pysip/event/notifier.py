@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -79,7 +80,7 @@ class Notifier:
         self._pacer: Pacer[Subscription] = Pacer(
             ua.clock,
             self._members,
-            lambda subscription: subscription.changed(),
+            methodcaller("changed"),
             TokenBucket(policy.rate, policy.rate / 10),
         )
 

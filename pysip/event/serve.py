@@ -56,14 +56,28 @@ class SubscribeServer:
         if self._live.store.failed:
             raise SipError(503, None, (("Retry-After", "10"),))
         if request.to.tag:
-            # That of the dialog; a request of another event type is refused later on.
-            packages = (self._packages.by_name[self._find_dialog(request).package],)
-        self._ask(served, event, packages)
+            self._ask_in_dialog(served, event_value(event), self._find_dialog(request))
+        else:
+            self._ask(served, event, packages)
+
+    def _ask_in_dialog(
+        self, served: ServerRequest, event: str, subscription: DialogSubscription
+    ) -> None:
+        """Let the package of the subscription prepare itself, and go on."""
+        waiting = self._packages.by_name[subscription.package].prepare(served.request)
+        if waiting is None:
+            self._serve_in_dialog(served, event, subscription)
+            return
+
+        def prepared(served: ServerRequest) -> None:
+            self._serve_in_dialog(served, event, self._find_dialog(served.request))
+
+        waiting.addBoth(lambda _: self._ua.resume(served, prepared))
 
     def _ask(
         self, served: ServerRequest, event: EventType, packages: tuple[IEventPackage, ...]
     ) -> None:
-        """Let the first package prepare itself, and go on with it."""
+        """Let the first of these packages prepare itself, and go on with it."""
         waiting = packages[0].prepare(served.request)
         if waiting is None:
             self._prepared(served, event, packages)
@@ -78,9 +92,6 @@ class SubscribeServer:
         self, served: ServerRequest, event: EventType, packages: tuple[IEventPackage, ...]
     ) -> None:
         package = packages[0]
-        if served.request.to.tag:
-            self._serve_in_dialog(served, package, event_value(event))
-            return
         try:
             resource = package.resolve(served.request)
         except SipError as error:
@@ -162,11 +173,13 @@ class SubscribeServer:
 
         live.begin(subscription, begun)
 
-    def _serve_in_dialog(self, served: ServerRequest, package: IEventPackage, event: str) -> None:
+    def _serve_in_dialog(
+        self, served: ServerRequest, event: str, subscription: DialogSubscription
+    ) -> None:
         """A refresh, an un-SUBSCRIBE, or something foreign in the dialog (SUB-10 to SUB-13)."""
         request = served.request
         live = self._live
-        subscription = self._find_dialog(request)
+        package = self._packages.by_name[subscription.package]
         if subscription.event != event:
             raise SipError(403, "Forbidden: dialog sharing not supported")
         if served.identity.uri != subscription.watcher.uri:
@@ -194,7 +207,7 @@ class SubscribeServer:
             live.store.remove_subscription(subscription.id)
         else:
             subscription.deadline = live.clock.seconds() + expires
-            live.rearm(subscription)
+            live.wheel.after(expires, subscription)
             live.put(subscription)
 
         def durable(stored: bool) -> None:

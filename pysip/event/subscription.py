@@ -31,6 +31,7 @@ class Subscription(Timed):
 
     :cvar limited: it counts against the limits of its watcher.
 
+    :ivar place: what it is found by: the identifier of its dialog, or a key.
     :ivar package: name of the package that serves it.
     :ivar event: what matches SUBSCRIBEs and NOTIFYs to it: event type and ``id`` (SUB-02).
     :ivar event_params: what follows that in the Event header of NOTIFYs.
@@ -67,6 +68,7 @@ class Subscription(Timed):
         "instance",
         "notifier",
         "package",
+        "place",
         "ready",
         "reason",
         "require",
@@ -81,6 +83,7 @@ class Subscription(Timed):
         self,
         notifier: Notifier,
         id: int,
+        place: Hashable,
         package: str,
         resource: str,
         entity: str,
@@ -94,6 +97,7 @@ class Subscription(Timed):
         self._slot = -1
         self.notifier = notifier
         self.id = id
+        self.place = place
         self.package = package
         self.resource = resource
         self.entity = entity
@@ -115,11 +119,6 @@ class Subscription(Timed):
         self.reason = ""
         self.ending = ""
         self.alarm: Alarm | None = None
-
-    @property
-    def place(self) -> Hashable:
-        """What it is found by: the identifier of its dialog, or a key."""
-        raise NotImplementedError
 
     @property
     def lasting(self) -> bool:
