@@ -222,13 +222,16 @@ class LocalSubscriptions:
             await waiting
         if not live.table.holds(subscription):
             raise SipError(481)
-        lifetime = granted(request, package, live.policy)
-        if not lifetime:
-            self.unsubscribe(subscription)
-            return
-        content_type = agreed_type(request, package)
         before = subscription.terms()
-        package.subscribe(request, subscription, False)
+        try:
+            lifetime = granted(request, package, live.policy)
+            if not lifetime:
+                self.unsubscribe(subscription)
+                return
+            content_type = agreed_type(request, package)
+            package.subscribe(request, subscription, False)
+        except ParseError as error:
+            raise SipError(400, f"Bad Request: {error}") from None
         subscription.content_type = content_type
         subscription.deadline = live.clock.seconds() + lifetime
         live.rearm(subscription)

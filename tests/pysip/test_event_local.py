@@ -177,7 +177,12 @@ class LifeTests(LocalCase):
         self.assertEqual(self.subscribe(), 503)
         self.node.store.failed = False
         self.assertEqual((len(self.node.notifier), self.sink.told), (0, []))
-        self.assertIsInstance(self.subscribe(), LocalSubscription)
+        live = self.subscribe()
+        before = live.terms()
+        bad = {"content-type": ["nonsense"]}
+        self.assertEqual(fired(live.refresh(900, bad, b"x")), [400])
+        self.assertEqual(fired(live.refresh(10)), [423])
+        self.assertEqual(live.terms(), before)
 
     def test_not_stored(self) -> None:
         """What cannot be made durable is refused with 500, and nothing has changed."""
