@@ -88,7 +88,7 @@ class DocumentPackage:
     :param settings: choices of the operator.
     """
 
-    name = ""
+    name = event = ""
     default_expires = 3600
     notify_types: tuple[str, ...] = (DIFF,)
     subscribe_types: tuple[str, ...] = ()
@@ -152,11 +152,12 @@ class DocumentPackage:
     def prepare(self, request: Request) -> None:
         """Nothing: documents are read when they are told of."""
 
-    def choose_type(self, accept: list[str] | None) -> str:
+    def choose_type(self, request: Request) -> str:
         """``application/xcap-diff+xml``, which is meant without Accept, too (XEVT-05).
 
         :raises SipError: 406.
         """
+        accept = request.headers.get("accept")
         if accept is not None and not accepts(parse_accept(accept), DIFF):
             raise SipError(406, None, (("Accept", DIFF),))
         return DIFF
@@ -276,7 +277,7 @@ class DocumentPackage:
 class XcapDiffPackage(DocumentPackage):
     """The ``xcap-diff`` package (RFC 5875)."""
 
-    name = "xcap-diff"
+    name = event = "xcap-diff"
     subscribe_types = (LISTS,)
 
     def _terms(self, request: Request, subscription: ISubscription, former: Terms | None) -> Terms:

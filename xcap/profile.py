@@ -40,7 +40,7 @@ class UaProfilePackage(DocumentPackage):
     :param wall: wall-clock seconds.
     """
 
-    name = "ua-profile"
+    name = event = "ua-profile"
     default_expires = 86400
     notify_types = (DIFF, INDIRECT)
     subscribe_types = ("*/*",)  # ignored (UAP-07)
@@ -58,11 +58,12 @@ class UaProfilePackage(DocumentPackage):
         super().__init__(feed, subscribers, domains, settings)
         self._wall = wall
 
-    def choose_type(self, accept: list[str] | None) -> str:
+    def choose_type(self, request: Request) -> str:
         """A change document, or a reference, or "" for no body at all (UAP-06).
 
         :raises SipError: 406.
         """
+        accept = request.headers.get("accept")
         if accept is None:
             return ""
         ranges = parse_accept(accept)

@@ -71,7 +71,7 @@ class PresencePackage:
     :ivar observer: told who watches, for watcher information; None when nobody asks.
     """
 
-    name = "presence"
+    name = event = "presence"
     default_expires = 3600
     notify_types = (PIDF,)
     publish_types = (PIDF,)
@@ -267,11 +267,12 @@ class PresencePackage:
         await self.holding.settle(recovered)
         self.recovers = False
 
-    def choose_type(self, accept: list[str] | None) -> str:
+    def choose_type(self, request: Request) -> str:
         """``application/pidf+xml`` if the watcher takes it (PRE-02, UAS-06).
 
         :raises SipError: 406.
         """
+        accept = request.headers.get("accept")
         if accept is None or accept == [PIDF]:
             return PIDF
         if not accepts(parse_accept(accept), PIDF):

@@ -147,7 +147,7 @@ class WatcherInfoPackage:
         operators: frozenset[str] = frozenset(),
         most: int = MOST_WATCHERS,
     ) -> None:
-        self.name = f"{inner.name}.winfo"
+        self.name = self.event = f"{inner.event}.winfo"
         self.operators = operators
         self.most = most
         self._inner = inner
@@ -183,11 +183,12 @@ class WatcherInfoPackage:
         own = self._identities(resource) if uris else ()
         return "active" if any(uri in own for uri in uris) else "rejected"
 
-    def choose_type(self, accept: list[str] | None) -> str:
+    def choose_type(self, request: Request) -> str:
         """``application/watcherinfo+xml``, which is meant without Accept, too (WIN-01).
 
         :raises SipError: 406.
         """
+        accept = request.headers.get("accept")
         if accept is not None and not accepts(parse_accept(accept), MEDIA_TYPE):
             raise SipError(406, None, (("Accept", MEDIA_TYPE),))
         return MEDIA_TYPE
@@ -246,7 +247,7 @@ class WatcherInfoPackage:
             # Of a state that is not told completely, or again: unlike any before.
             digest ^= subscription.sequence + 1
         rows = tuple(map(self._row, told))
-        lists = (WatcherList(resource, self._inner.name, rows),)
+        lists = (WatcherList(resource, self._inner.event, rows),)
         # NOTIFYs and documents of a subscription are counted alike (WID-02).
         document = write(WatcherInfo(subscription.sequence, full, lists))
         return Notification(MEDIA_TYPE, document, digest)

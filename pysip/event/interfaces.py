@@ -76,17 +76,23 @@ class Notification:
 
     :ivar content_type: media type, or "" for no body.
     :ivar body: octets.
+    :ivar encoding: content coding of the body, for example ``gzip``; "" for none.
     :ivar digest: 64-bit signed digest of the view; equal digests mean equal views.
-    :ivar tail: the last lines of the message: Content-Type, Content-Length and body.
+    :ivar tail: the last lines of the message: Content-Type and so on, Content-Length and body.
     """
 
-    __slots__ = ("body", "content_type", "digest", "tail")
+    __slots__ = ("body", "content_type", "digest", "encoding", "tail")
 
     def __init__(
-        self, content_type: str = "", body: bytes = b"", digest: int | None = None
+        self,
+        content_type: str = "",
+        body: bytes = b"",
+        digest: int | None = None,
+        encoding: str = "",
     ) -> None:
         self.content_type = content_type
         self.body = body
+        self.encoding = encoding
         if digest is None:
             digest = (
                 int.from_bytes(blake2b(body, digest_size=8).digest(), "big", signed=True)
@@ -95,13 +101,20 @@ class Notification:
             )
         self.digest = digest
         kind = f"Content-Type: {content_type}\r\n" if body else ""
+        if encoding and body:
+            kind += f"Content-Encoding: {encoding}\r\n"
         self.tail = f"{kind}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 class IEventPackage(Interface):
-    """An event package (RFC 6665 section 5): everything the framework has to ask about it."""
+    """An event package (RFC 6665 section 5): everything the framework has to ask about it.
 
-    name: str = Attribute("Event type, for example ``presence``.")
+    Several may serve one event type, each for resources of its own: single presentities and
+    lists of them, for example.
+    """
+
+    name: str = Attribute("What tells it from all others; the event type where it is alone.")
+    event: str = Attribute("Event type as in the Event header, for example ``presence``.")
     default_expires: int = Attribute("Seconds for a SUBSCRIBE without Expires.")
     notify_types: tuple[str, ...] = Attribute("Media types it can notify with, best first.")
     subscribe_types: tuple[str, ...] = Attribute(
@@ -115,11 +128,12 @@ class IEventPackage(Interface):
     def resolve(request: Request) -> str:
         """The resource that the Request-URI names: its canonical URI.
 
-        :raises pysip.errors.SipError: 404, or 416 for a foreign scheme.
+        :raises pysip.errors.SipError: 404, with which the next package of the event type is
+            asked; or 416 for a foreign scheme.
         """
 
     def prepare(request: Request) -> Deferred[None] | None:
-        """Gather what :meth:`authorize` needs to know of the resource of a SUBSCRIBE.
+        """Gather what :meth:`resolve` and :meth:`authorize` need to know for a SUBSCRIBE.
 
         :returns: fires, never with a failure, when all is known; None when it is already.
         """
@@ -130,19 +144,19 @@ class IEventPackage(Interface):
     def authorize(resource: str, watcher: Identity) -> str:
         """The decision on a subscription: ``"active"``, ``"pending"`` or ``"rejected"``."""
 
-    def choose_type(accept: list[str] | None) -> str:
-        """The media type to notify with for these Accept header values (None: no header).
+    def choose_type(request: Request) -> str:
+        """The media type to notify with, from what the SUBSCRIBE says of its sender's abilities.
 
-        :raises pysip.errors.SipError: 406.
+        :raises pysip.errors.SipError: 406 for Accept, 421 for Supported.
         """
 
     def subscribe(request: Request, subscription: ISubscription, initial: bool) -> None:
         """Read what a SUBSCRIBE says beyond the framework's concern: parameters and body.
 
         Called before anything is stored, for each SUBSCRIBE but those that end a subscription.
-        The package sets ``detail``, ``event_params`` and ``data`` of the subscription; it
-        replaces them and changes none in place, for they are put back when the SUBSCRIBE
-        cannot be made durable.
+        The package sets ``detail``, ``event_params``, ``require`` and ``data`` of the
+        subscription; it replaces them and changes none in place, for they are put back when
+        the SUBSCRIBE cannot be made durable.
 
         :param initial: false for a refresh.
         :raises pysip.errors.SipError: the refusal.
@@ -162,7 +176,10 @@ class IEventPackage(Interface):
         """
 
     def subscribed(subscription: ISubscription) -> None:
-        """A subscription was made, recovered or changed state."""
+        """A subscription was made, recovered or changed state.
+
+        ``require`` and ``data`` of one that was recovered are to be set again.
+        """
 
     def unsubscribed(subscription: ISubscription) -> None:
         """A subscription has ended."""
@@ -178,6 +195,9 @@ class ISubscription(Interface):
     state: str = Attribute("``active``, ``pending`` or ``terminated``.")
     content_type: str = Attribute("Media type chosen for its notifications.")
     event_params: str = Attribute("Parameters for the Event header of its NOTIFYs: ``;a=b``.")
+    require: str = Attribute(
+        "Option tags for Require of its NOTIFYs and of the 2xx to its SUBSCRIBEs; not durable."
+    )
     detail: bytes = Attribute("What the package keeps of it, durable with the subscription.")
     data: object = Attribute("What the package keeps of it in memory; None at first.")
     delivered: int | None = Attribute(
@@ -193,6 +213,17 @@ class ISubscription(Interface):
 
     def reset_head() -> None:
         """Build the head of the next NOTIFY anew: ``event_params`` have changed."""
+
+
+class ILocalSink(Interface):
+    """Who a subscription from inside the process tells."""
+
+    def notified(state: str, reason: str, notification: Notification) -> None:
+        """What a NOTIFY would tell; never called inside a call of the receiver's own.
+
+        :param state: ``active``, ``pending`` or ``terminated``, after which nothing follows.
+        :param reason: why it has ended, as in Subscription-State; else "".
+        """
 
 
 class IPublicationPackage(Interface):
@@ -239,7 +270,10 @@ class IRatePolicy(Interface):
     """How often a subscription may be notified (NOT-13, RAT-10)."""
 
     def interval(package: str, resource: str) -> float:
-        """Least seconds between two NOTIFYs of one subscription; 0 for no limit."""
+        """Least seconds between two NOTIFYs of one subscription; 0 for no limit.
+
+        :param package: name of the event package.
+        """
 
 
 class IPublicationPolicy(Interface):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
+    from pysip.event.dialogsubscription import DialogSubscription
     from pysip.event.interfaces import IEventPackage, IEventStateStore, IRatePolicy
-    from pysip.event.subscription import Subscription
     from pysip.event.table import NotifierPolicy
     from pysip.message import Request, Response
     from pysip.ua import UserAgent
@@ -61,7 +61,7 @@ class NotifySender:
         rates: IRatePolicy,
         policy: NotifierPolicy,
         wall: Callable[[], float],
-        gone: Callable[[Subscription], None],
+        gone: Callable[[DialogSubscription], None],
     ) -> None:
         self._ua = ua
         self._clock: IReactorTime = ua.clock
@@ -79,7 +79,7 @@ class NotifySender:
         self.policy = policy
         self._destinations = Buckets(policy.destination_rate, policy.destination_rate / 10)
 
-    def owe(self, subscription: Subscription, due: int) -> None:
+    def owe(self, subscription: DialogSubscription, due: int) -> None:
         """Send a NOTIFY now, or as soon as the one in flight is answered."""
         if subscription.in_flight or not subscription.ready:
             subscription.due = max(subscription.due, due)
@@ -87,7 +87,7 @@ class NotifySender:
             subscription.due = NOT_DUE
             self._send(subscription, due == FORCED)
 
-    def changed(self, subscription: Subscription) -> bool:
+    def changed(self, subscription: DialogSubscription) -> bool:
         """Tell one watcher of a change, now or when its gate opens; true when sent."""
         if subscription.in_flight or not subscription.ready:
             subscription.due = max(subscription.due, CHANGED)
@@ -113,24 +113,24 @@ class NotifySender:
         subscription.booked = False
         return self._send(subscription, False)
 
-    def _wait(self, subscription: Subscription, seconds: float) -> None:
+    def _wait(self, subscription: DialogSubscription, seconds: float) -> None:
         if subscription.alarm is None:
             subscription.alarm = Alarm(lambda: self._waited(subscription))
         self._ua.wheel.after(seconds, subscription.alarm)
 
-    def _waited(self, subscription: Subscription) -> None:
+    def _waited(self, subscription: DialogSubscription) -> None:
         # The alarm knows the subscription: one that kept it would never be freed by itself.
         subscription.alarm = None
         self.resume(subscription)
 
-    def resume(self, subscription: Subscription) -> None:
+    def resume(self, subscription: DialogSubscription) -> None:
         """Send the NOTIFY that a subscription is owed: what held it up is over."""
         if subscription.due == FORCED:
             self.owe(subscription, FORCED)
         elif subscription.due == CHANGED:
             self.changed(subscription)
 
-    def _send(self, subscription: Subscription, forced: bool) -> bool:
+    def _send(self, subscription: DialogSubscription, forced: bool) -> bool:
         """Send a NOTIFY with the newest state; true when one has left.
 
         Not forced, one that would tell the watcher nothing new is left out (NOT-14).
@@ -183,7 +183,7 @@ class NotifySender:
         self._send_located(subscription, data)
         return True
 
-    def _send_located(self, subscription: Subscription, data: bytes) -> None:
+    def _send_located(self, subscription: DialogSubscription, data: bytes) -> None:
         """Send by the general way: DNS, several targets, or over TCP for its size."""
         request = cast("Request", parse_message(data))
         hop = subscription.dialog.routing()[2]
@@ -192,11 +192,11 @@ class NotifySender:
             lambda failure: self._unanswered(subscription, failure),
         )
 
-    def _unanswered(self, subscription: Subscription, failure: Failure) -> None:
+    def _unanswered(self, subscription: DialogSubscription, failure: Failure) -> None:
         failed = failure.trap(RequestTimeout, TransportError)
         self.answered(subscription, 408 if failed is RequestTimeout else 503, None)
 
-    def _reserve(self, subscription: Subscription, cseq: int, forced: bool) -> bool:
+    def _reserve(self, subscription: DialogSubscription, cseq: int, forced: bool) -> bool:
         """Reserve the next block of CSeq numbers; False when ``cseq`` must wait for it."""
         limit = subscription.cseq_limit
         subscription.cseq_limit = limit + CSEQ_BLOCK
@@ -219,7 +219,7 @@ class NotifySender:
         self._store.when_durable(durable)
         return not waits
 
-    def _build_head(self, subscription: Subscription) -> None:
+    def _build_head(self, subscription: DialogSubscription) -> None:
         """Prebuild all of the NOTIFY that stays the same while the dialog does (NOT-01)."""
         dialog = subscription.dialog
         uri, routes, hop = dialog.routing()
@@ -246,13 +246,16 @@ class NotifySender:
             f"Call-ID: {dialog.call_id}",
             f"Contact: {dialog.contact}",
             f"Event: {subscription.event}{subscription.event_params}",
+            *((f"Require: {subscription.require}",) if subscription.require else ()),
             *(f"{name}: {value}" for name, value in fields),
             *((f"User-Agent: {self._ua.sender.agent}",) if self._ua.sender.agent else ()),
             "CSeq: ",
         ]
         subscription.head = _encode("\r\n".join(lines))
 
-    def answered(self, subscription: Subscription, status: int, response: Response | None) -> None:
+    def answered(
+        self, subscription: DialogSubscription, status: int, response: Response | None
+    ) -> None:
         """The NOTIFY in flight has its final outcome (NOT-10, NOT-12)."""
         if self.stopped:
             return  # the store is closing: after the next start it counts as not delivered
@@ -292,7 +295,7 @@ class NotifySender:
         elif subscription.due == CHANGED:
             self.changed(subscription)
 
-    def _refresh_target(self, subscription: Subscription, response: Response) -> None:
+    def _refresh_target(self, subscription: DialogSubscription, response: Response) -> None:
         """A Contact in the 2xx to a NOTIFY moves the remote target (DLG-08)."""
         try:
             target = single_contact(response)
@@ -305,7 +308,7 @@ class NotifySender:
                 now = self._clock.seconds()
                 self._store.put_subscription(subscription.record(self._wall(), now))
 
-    def _redirect(self, subscription: Subscription, response: Response | None) -> bool:
+    def _redirect(self, subscription: DialogSubscription, response: Response | None) -> bool:
         """Follow a 3xx once for this NOTIFY (NOT-10)."""
         if response is None or subscription.redirected:
             return False

@@ -1,4 +1,4 @@
-"""The live subscriptions of a node, by dialog and by resource, and their limits."""
+"""The live subscriptions of a node, by dialog or key and by resource, and their limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import attrs
 from pysip.errors import SipError
 
 if TYPE_CHECKING:
-    from pysip.dialog import DialogId
+    from collections.abc import Hashable
+
     from pysip.event.subscription import Subscription
 
 K = TypeVar("K")
@@ -53,65 +54,86 @@ class NotifierPolicy:
 class SubscriptionTable:
     """Live subscriptions, and how many each watcher has.
 
-    :ivar dialogs: by dialog identifier.
+    Those from inside the process count against the limit of their resource only: whoever makes
+    them bounds how many there are of one watcher.
+
+    :ivar places: by dialog identifier, those from inside the process by key.
     :ivar resources: by (package, resource), then by number.
     """
 
     def __init__(self) -> None:
-        self.dialogs: dict[DialogId, Subscription] = {}
+        self.places: dict[Hashable, Subscription] = {}
         self.resources: dict[tuple[str, str], dict[int, Subscription]] = {}
         self._per_watcher: Counter[str] = Counter()
         self._per_pair: Counter[tuple[str, str, str]] = Counter()
         self._pending: Counter[str] = Counter()
+        self._unlimited: Counter[str] = Counter()
+        self._unlimited_pending = 0
 
     def enter(self, subscription: Subscription) -> None:
         """Add a subscription."""
         watcher = subscription.watcher.uri
         key = (subscription.package, subscription.resource)
-        self.dialogs[subscription.dialog.id] = subscription
+        self.places[subscription.place] = subscription
         self.resources.setdefault(key, {})[subscription.id] = subscription
-        self._per_watcher[watcher] += 1
-        self._per_pair[*key, watcher] += 1
-        if subscription.state == "pending":
-            self._pending[watcher] += 1
+        if subscription.limited:
+            self._per_watcher[watcher] += 1
+            self._per_pair[*key, watcher] += 1
+        else:
+            self._unlimited[watcher] += 1
+        self._count(subscription)
 
     def leave(self, subscription: Subscription) -> bool:
         """Take a subscription out; False when it was not in."""
-        if self.dialogs.pop(subscription.dialog.id, None) is None:
+        if self.places.get(subscription.place) is not subscription:
             return False
+        del self.places[subscription.place]
         watcher = subscription.watcher.uri
         key = (subscription.package, subscription.resource)
         members = self.resources[key]
         del members[subscription.id]
         if not members:
             del self.resources[key]
-        _decrement(self._per_watcher, watcher)
-        _decrement(self._per_pair, (*key, watcher))
-        if subscription.state == "pending":
-            _decrement(self._pending, watcher)
+        if subscription.limited:
+            _decrement(self._per_watcher, watcher)
+            _decrement(self._per_pair, (*key, watcher))
+        else:
+            _decrement(self._unlimited, watcher)
+        self._discount(subscription)
         return True
 
     def holds(self, subscription: Subscription) -> bool:
         """Whether the subscription lives."""
-        return self.dialogs.get(subscription.dialog.id) is subscription
+        return self.places.get(subscription.place) is subscription
 
     def set_state(self, subscription: Subscription, state: str) -> None:
         """Make a live subscription active or pending."""
-        watcher = subscription.watcher.uri
-        if subscription.state == "pending":
-            _decrement(self._pending, watcher)
+        self._discount(subscription)
         subscription.state = state
-        if state == "pending":
-            self._pending[watcher] += 1
+        self._count(subscription)
+
+    def _count(self, subscription: Subscription) -> None:
+        if subscription.state == "pending":
+            if subscription.limited:
+                self._pending[subscription.watcher.uri] += 1
+            else:
+                self._unlimited_pending += 1
+
+    def _discount(self, subscription: Subscription) -> None:
+        if subscription.state == "pending":
+            if subscription.limited:
+                _decrement(self._pending, subscription.watcher.uri)
+            else:
+                self._unlimited_pending -= 1
 
     @property
     def pending(self) -> int:
         """How many subscriptions wait for a decision."""
-        return sum(self._pending.values())
+        return sum(self._pending.values()) + self._unlimited_pending
 
     def watching(self, watcher: str) -> int:
         """How many subscriptions a watcher has."""
-        return self._per_watcher[watcher]
+        return self._per_watcher[watcher] + self._unlimited[watcher]
 
     def members(self, package: str, resource: str) -> list[Subscription]:
         """The subscriptions to a resource."""
@@ -141,13 +163,15 @@ class SubscriptionTable:
         if watcher in policy.servers:
             return
         key = (subscription.package, subscription.resource)
-        if (
-            self._per_watcher[watcher] - replaced >= policy.per_watcher
-            or self._per_pair[*key, watcher] - replaced >= policy.per_pair
-            or len(self.resources.get(key, ())) - replaced >= policy.per_resource
-            or (
-                subscription.state == "pending"
-                and self._pending[watcher] >= policy.pending_per_watcher
+        if len(self.resources.get(key, ())) - replaced >= policy.per_resource or (
+            subscription.limited
+            and (
+                self._per_watcher[watcher] - replaced >= policy.per_watcher
+                or self._per_pair[*key, watcher] - replaced >= policy.per_pair
+                or (
+                    subscription.state == "pending"
+                    and self._pending[watcher] >= policy.pending_per_watcher
+                )
             )
         ):
             raise SipError(403, None, (("Warning", '399 presence "subscription limit"'),))

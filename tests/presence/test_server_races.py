@@ -289,7 +289,7 @@ class SubscriptionRaceTests(RaceCase):
 
         def visited(subscription: Any) -> bool:
             if subscription.id == 1:
-                notifier._remove(last)
+                notifier._live.remove(last)
             return visit(subscription)
 
         notifier._pacer._visit = visited

@@ -488,7 +488,7 @@ class CostTests(BookCase):
         class Inner:
             """As far as the package looks at it."""
 
-            name = "presence"
+            name = event = "presence"
 
         package = WatcherInfoPackage(
             Inner(),  # type: ignore[arg-type]

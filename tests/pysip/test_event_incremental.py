@@ -10,8 +10,9 @@ from zope.interface import implementer
 
 from presence.limits import DomainRates
 from pysip.errors import SipError
+from pysip.event.dialogrecord import decode_dialog
+from pysip.event.dialogsubscription import DialogSubscription
 from pysip.event.interfaces import IEventPackage, Notification
-from pysip.event.subscription import Subscription
 from pysip.event.table import NotifierPolicy
 from pysip.message import response_to
 from tests.node import BOB, Node, Peer
@@ -21,7 +22,7 @@ from tests.node import BOB, Node, Peer
 class Counting:
     """Tells the numbers since the last one that the watcher has acknowledged."""
 
-    name = "counting"
+    name = event = "counting"
     default_expires = 3600
     notify_types = ("text/plain",)
     subscribe_types = ("*/*",)
@@ -51,7 +52,7 @@ class Counting:
         """Whoever likes."""
         return "active"
 
-    def choose_type(self, accept: Any) -> str:
+    def choose_type(self, request: Any) -> str:
         """Text."""
         return "text/plain"
 
@@ -202,7 +203,8 @@ class IncrementalTests(SynchronousTestCase):
         self.node.advance(1)
         self.assertEqual(numbers, [0, 1, 2, 0])
         record = self.node.store._subscriptions[1]
-        again = Subscription.from_record(self.node.presence.notifier, record, 0.0, 0.0)
+        kept = decode_dialog(record.dialog)
+        again = DialogSubscription.from_record(self.node.presence.notifier, record, kept, 0.0, 0.0)
         self.assertGreater(again.sequence, 2)
 
     def test_prepared(self) -> None:
