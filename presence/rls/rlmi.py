@@ -15,7 +15,7 @@ from typing import Final, Literal, cast, get_args
 import attrs
 from lxml import etree
 
-from presence.pidf.parse import parse, to_utf8
+from presence.pidf.parse import parse_compact, to_utf8
 from presence.rls.model import Instance, Member, Names
 from presence.xmltext import quote
 from pysip import mime
@@ -24,14 +24,13 @@ from pysip.message import HEADER_NAMES
 
 NAMESPACE: Final = "urn:ietf:params:xml:ns:rlmi"
 MEDIA_TYPE: Final = "application/rlmi+xml"
-RELATED: Final = "multipart/related"
 MAX_OCTETS: Final = 4194304
 """Octets of a document that is read: some 20000 members."""
 
 State = Literal["active", "pending", "terminated"]
 
 _CONTENT_TYPE: Final = f'{MEDIA_TYPE};charset="UTF-8"'
-_END: Final = b"</list>\n"
+_END: Final = b"</list>"
 _ROOT: Final = f"{{{NAMESPACE}}}list"
 _RESOURCE: Final = f"{{{NAMESPACE}}}resource"
 _INSTANCE: Final = f"{{{NAMESPACE}}}instance"
@@ -214,7 +213,7 @@ def read_rlmi(octets: bytes, charset: str | None = None) -> Rlmi:
     """
     if len(octets) > MAX_OCTETS:
         raise ValueError("RLMI too large")
-    root = parse(to_utf8(octets, charset))
+    root = parse_compact(to_utf8(octets, charset))
     if root.tag != _ROOT:
         raise ValueError("root element is not an RLMI list")
     version = (_attribute(root, "version") or "").strip(_WHITE)
@@ -253,11 +252,7 @@ def _read_instance(element: etree._Element) -> ListedInstance:
 
 def _read_names(element: etree._Element) -> Names:
     return tuple(
-        (
-            _attribute(name, _LANGUAGE) or "",
-            "".join(name.itertext(with_tail=False)),  # type: ignore[arg-type]
-        )
-        for name in element.iterchildren(_NAME)
+        (_attribute(name, _LANGUAGE) or "", name.text or "") for name in element.iterchildren(_NAME)
     )
 
 
