@@ -253,15 +253,17 @@ def _parse_multipart(content_type: MediaType, body: bytes, depth: int) -> list[P
         raise ParseError("Multipart without boundary")
     if depth > MAX_DEPTH:
         raise ParseError("Multipart nested too deep")
-    # blanks may follow the boundary; the line end before it belongs to the delimiter
-    delimiter = re.compile(
-        rb"(?:\A|\r\n)--" + re.escape(boundary.encode("ascii")) + rb"(--)?[ \t]*(?=\r\n|\Z)"
-    )
+    # blanks may follow the boundary; the line end before it belongs to the delimiter, and is
+    # looked at afterwards: a pattern that begins with plain text is found many times faster
+    delimiter = re.compile(b"--" + re.escape(boundary.encode("ascii")) + rb"(--)?[ \t]*(?=\r\n|\Z)")
     parts: list[Part] = []
     start = -1
     for mark in delimiter.finditer(body):
+        end = mark.start() - 2
+        if end != -2 and not body.startswith(b"\r\n", max(end, 0)):
+            continue
         if start >= 0:
-            parts.append(_parse_part(body[start : mark.start()], depth))
+            parts.append(_parse_part(body[start : max(start, end)], depth))
         if mark[1]:
             if start < 0:
                 break
