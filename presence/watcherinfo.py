@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from types import MappingProxyType
 from typing import Final
-from xml.sax.saxutils import escape
 
 import attrs
 from lxml import etree
 
 from presence.pidf.parse import parse, to_utf8
+from presence.xmltext import quote
 
 NAMESPACE: Final = "urn:ietf:params:xml:ns:watcherinfo"
 MEDIA_TYPE: Final = "application/watcherinfo+xml"
@@ -77,9 +77,6 @@ _ROOT: Final = f"{{{NAMESPACE}}}watcherinfo"
 _LIST: Final = f"{{{NAMESPACE}}}watcher-list"
 _WATCHER: Final = f"{{{NAMESPACE}}}watcher"
 _LANGUAGE: Final = "{http://www.w3.org/XML/1998/namespace}lang"
-_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_QUOTED: Final = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
-_SPECIAL: Final = re.compile("[^ !#-%'-;=?-~]")
 
 
 def step(status: str, put: str) -> tuple[str, str] | None:
@@ -145,7 +142,7 @@ def write(info: WatcherInfo) -> bytes:
         f'<watcherinfo xmlns="{NAMESPACE}" version="{info.version}" state="{state}">\n'
     ]
     for each in info.lists:
-        head = f' <watcher-list resource="{_quote(each.resource)}" package="{_quote(each.package)}"'
+        head = f' <watcher-list resource="{quote(each.resource)}" package="{quote(each.package)}"'
         if each.watchers:
             lines += chain((f"{head}>\n",), map(_row, each.watchers), (" </watcher-list>\n",))
         else:
@@ -157,21 +154,14 @@ def write(info: WatcherInfo) -> bytes:
 def _row(watcher: Watcher) -> str:
     text = f'  <watcher id="{watcher.id}" status="{watcher.status}" event="{watcher.event}"'
     if watcher.display_name:
-        text += f' display-name="{_quote(watcher.display_name)}"'
+        text += f' display-name="{quote(watcher.display_name)}"'
     if watcher.expiration is not None:
         text += f' expiration="{watcher.expiration}"'
     if watcher.duration is not None:
         text += f' duration-subscribed="{watcher.duration}"'
     if watcher.language:
-        text += f' xml:lang="{_quote(watcher.language)}"'
-    return f"{text}>{_quote(watcher.uri)}</watcher>\n"
-
-
-def _quote(text: str) -> str:
-    """Text as it stands in an attribute or an element."""
-    if _SPECIAL.search(text) is None:
-        return text
-    return escape(_FORBIDDEN.sub("\ufffd", text), _QUOTED)
+        text += f' xml:lang="{quote(watcher.language)}"'
+    return f"{text}>{quote(watcher.uri)}</watcher>\n"
 
 
 def read(octets: bytes) -> WatcherInfo:

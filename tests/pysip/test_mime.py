@@ -167,6 +167,71 @@ class WriteTests(unittest.SynchronousTestCase):
         self.assertEqual(mime.parse_multipart(parse_media_type(content_type), body), parts)
 
 
+class RelatedTests(unittest.SynchronousTestCase):
+    """RFC 2387: a root and what it refers to."""
+
+    BODY = (
+        b"--b\r\nContent-Type: text/html\r\nContent-ID: <1@x>\r\n\r\none\r\n"
+        b"--b\r\nContent-ID: <a%20b@x>\r\n\r\ntwo\r\n"
+        b"--b\r\nContent-ID: <a b@x>\r\n\r\nthree\r\n"
+        b"--b\r\nContent-ID: <a b@x>\r\n\r\nfour\r\n--b--"
+    )
+
+    def test_root(self) -> None:
+        """MPR-01: ``start`` names the root, which is the first part without it."""
+        for params, root in (
+            ("", b"one"),
+            (';type="text/html"', b"one"),
+            (';type="TEXT/HTML;a=b";start="<1@x>"', b"one"),
+            (';start="1@x";start-info="-o x"', b"one"),
+            (';start="<a%20b@x>";type="text/plain"', b"two"),
+            (';start="<a b@x>"', b"three"),
+        ):
+            related = mime.parse_related(f"multipart/related;boundary=b{params}", self.BODY)
+            self.assertEqual(related.root.body, root, params)
+            self.assertNotIn(root, [part.body for part in related.parts.values()])
+
+    def test_references(self) -> None:
+        """MPR-02: a Content-ID as it is, a ``cid:`` URL percent-decoded; the first counts."""
+        related = mime.parse_related("multipart/related;boundary=b", self.BODY)
+        for reference, body in (
+            ("a%20b@x", b"two"),
+            ("a b@x", b"three"),
+            ("cid:a%20b@x", b"three"),
+            ("CID:a%2520b@x", b"two"),
+        ):
+            part = related.find(reference)
+            assert part is not None, reference
+            self.assertEqual(part.body, body, reference)
+        for reference in ("<a b@x>", "1@x", "", "cid:"):
+            self.assertIsNone(related.find(reference), reference)
+
+    def test_refused(self) -> None:
+        """MPR-01: no such root, a root of another type, no multipart/related."""
+        for content_type in (
+            'multipart/related;boundary=b;start="<2@x>"',
+            'multipart/related;boundary=b;type="text/plain"',
+            'multipart/related;boundary=b;type="text"',
+            "multipart/related",
+            "multipart/mixed;boundary=b",
+        ):
+            with self.assertRaises(ParseError, msg=content_type):
+                mime.parse_related(content_type, self.BODY)
+
+    def test_write(self) -> None:
+        """MPR-01, MPR-04: type and start are those of the first part; no part has the boundary."""
+        parts = [
+            Part({"content-type": ["text/html;a=b"], "content-id": ["<1@x>"]}, b"--b"),
+            Part({}, b"--b0--b1"),
+        ]
+        content_type, body = mime.write_related(parts, "b")
+        self.assertEqual(
+            content_type, 'multipart/related;type="text/html";start="<1@x>";boundary=b00'
+        )
+        self.assertEqual(mime.parse_multipart(content_type, body), parts)
+        self.assertRaises(ValueError, mime.write_related, parts, "b b")
+
+
 class EncodingTests(unittest.SynchronousTestCase):
     """MSG-26: content encodings."""
 

@@ -1,0 +1,396 @@
+"""What the watcher of a list has been told, and what its next NOTIFY has to tell.
+
+A change costs the same whatever the size of the list; a report costs as much as it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+import attrs
+
+from presence.rls.model import Instance, Member, Names
+from presence.rls.rlmi import Enclosure, enclose, join_rlmi, related_size, write_related, write_row
+from pysip.errors import ParseError
+from pysip.header import accepts, parse_media_type
+
+Excess = Literal["unlisted", "terminated"]
+"""How members beyond the greatest number are listed (RLO-04): without an instance, or with one
+that is terminated with reason ``giveup``."""
+
+_EXCESS: Final = Instance("excess", "terminated", "giveup")
+_UNCERTAIN: Final = Instance("", "pending")
+# What a watcher knows who may have got a NOTIFY, or not.  No member has an instance like it:
+# instances with an empty id are refused.
+
+
+@attrs.define(eq=False, slots=True)
+class _Row:
+    """A member.
+
+    :ivar beyond: it has no state: there are too many before it.
+    :ivar now: what is to be told of it; None when nothing is known.
+    :ivar known: what the watcher knows of it.
+    """
+
+    member: Member
+    beyond: bool
+    now: Instance | None = None
+    known: Instance | None = None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Terms:
+    """How reports to a watcher are to be.
+
+    :ivar host: right side of Content-IDs.
+    :ivar limit: octets that a body may have; 0 for any number.
+    :ivar accept: media ranges that the watcher accepts, as of
+        :func:`pysip.header.parse_accept`; None for all.
+    :ivar bare_ids: write ``Content-Id`` without angle brackets (CLI-17).
+    """
+
+    host: str
+    limit: int = 0
+    accept: Sequence[tuple[str, float]] | None = None
+    bare_ids: bool = False
+
+
+@attrs.frozen(eq=False, slots=True, kw_only=True)
+class Report:
+    """The body of a NOTIFY.
+
+    :ivar version: its number within the subscription.
+    :ivar full: it lists all members.
+    :ivar content_type: Content-Type.
+    :ivar body: octets.
+    :ivar rest: it does not tell everything there is to tell (RLS-18).
+    :ivar told: what it tells, by key of member; the table's concern.
+    :ivar asked: requests for full state that it answers; the table's concern.
+    """
+
+    version: int
+    full: bool
+    content_type: str
+    body: bytes = attrs.field(repr=False)
+    rest: bool
+    told: dict[str, Instance | None] = attrs.field(repr=False)
+    asked: int = attrs.field(repr=False)
+
+
+class ListTable:
+    """The members of one list subscription and their states.
+
+    The first report is full, and so is each one after :meth:`refresh` until one of them has
+    been acknowledged (RLS-07); the others tell of members that have changed (RLS-10).
+
+    :param uri: the list as it was subscribed to (RLS-08).
+    :param names: display names of the list.
+    :param maximum: members that have a state; None for all (RLO-04).
+    :param excess: how the others are listed.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_due",
+        "_excess",
+        "_given",
+        "_maximum",
+        "_members",
+        "_names",
+        "_rows",
+        "_sent",
+        "_uri",
+    )
+
+    def __init__(
+        self,
+        uri: str,
+        names: Names = (),
+        *,
+        maximum: int | None = None,
+        excess: Excess = "unlisted",
+    ) -> None:
+        self._uri = uri
+        self._names = names
+        self._maximum = maximum
+        self._excess = _EXCESS if excess == "terminated" else None
+        self._members: tuple[Member, ...] = ()
+        self._rows: dict[str, _Row] = {}
+        # Keys of what is to be told, in the order in which it became due.
+        self._due: dict[str, None] = {}
+        self._asked = 1
+        self._given = 0
+        self._sent: Report | None = None
+
+    @property
+    def subscribed(self) -> tuple[Member, ...]:
+        """The members that have a state: those within the greatest number (RLO-04)."""
+        return self._members[: self._maximum]
+
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to report."""
+        return self._given < self._asked or bool(self._due)
+
+    def instance(self, key: str) -> Instance | None:
+        """What is to be told of a member; None when nothing is, or it is no member."""
+        row = self._rows.get(key)
+        return None if row is None else row.now
+
+    # -- changes ------------------------------------------------------------------------
+
+    def set_service(self, names: Names, members: Iterable[Member]) -> None:
+        """The list has changed: the next report is full (RLS-22).
+
+        Members that stay keep what is known of them, others are forgotten.  Of members with
+        one key the first counts (RLS-17).  A list like the one before changes nothing.
+        """
+        first: dict[str, Member] = {}
+        for member in members:
+            first.setdefault(member.key, member)
+        unique = tuple(first.values())
+        if names == self._names and unique == self._members:
+            return
+        most = len(unique) if self._maximum is None else self._maximum
+        rows: dict[str, _Row] = {}
+        for place, member in enumerate(unique):
+            old = self._rows.get(member.key)
+            row = rows[member.key] = _Row(member, place >= most)
+            if row.beyond:
+                row.now = self._excess
+            elif old is not None and not old.beyond:
+                row.now = old.now
+        self._names = names
+        self._members = unique
+        self._rows = rows
+        self._asked += 1
+
+    def set_instance(self, key: str, instance: Instance) -> bool:
+        """A back-end subscription has told something; whether a report is due after that.
+
+        Only active instances have a state: one without is like none, since it has to have a
+        part (RLS-09, RFC 4662 section 4.5).  Who is no member, or has no state, is ignored.
+
+        :raises ValueError: the instance has no id.
+        """
+        if not instance.id:
+            raise ValueError("instance without id")
+        return self._set(key, _shown(instance))
+
+    def remove_instance(self, key: str) -> bool:
+        """Nothing is known of a member any more; whether a report is due after that."""
+        return self._set(key, None)
+
+    def refresh(self) -> None:
+        """The next report is full, as after each SUBSCRIBE (RLS-07)."""
+        self._asked += 1
+
+    def _set(self, key: str, instance: Instance | None) -> bool:
+        row = self._rows.get(key)
+        if row is not None and not row.beyond:
+            row.now = instance
+            if row.known == instance:
+                row.now = row.known  # which need not be kept twice
+                self._due.pop(key, None)
+            else:
+                self._due[key] = None
+        return self.due
+
+    # -- reports ------------------------------------------------------------------------
+
+    def report(self, version: int, token: str, terms: Terms) -> Report | None:
+        """What the next NOTIFY has to tell; None when that is nothing.
+
+        A report takes the place of the one before, which may have arrived or not: unless that
+        has been acknowledged, what it told is told again, with what has changed since.
+
+        A body over the limit is cut (RLS-18): a full report then lists members without an
+        instance, a partial one leaves them out, and they stay due.  A full report lists all
+        members, whatever the limit, and a partial one tells of one at least.
+
+        :param version: number of the NOTIFY in the subscription, from 0 (RLS-06).
+        :param token: what makes Content-IDs and boundary, of the characters of a token; one
+            that nobody can guess, for it may not occur in what members publish.
+        """
+        draft = _Draft(token, terms)
+        full = self._given < self._asked
+        told: dict[str, Instance | None] = {}
+        draft.size = related_size(
+            enclose(draft.cid(0), join_rlmi(self._uri, version, full, self._names, ())),
+            token,
+            terms.bare_ids,
+        )
+        if full:
+            rest = self._tell_all(draft, told)
+        elif self._due:
+            rest = self._tell_changes(draft, told)
+        else:
+            return None
+        document = join_rlmi(self._uri, version, full, self._names, draft.rows)
+        content_type, body = write_related(
+            enclose(draft.cid(0), document), draft.parts, token, bare_ids=terms.bare_ids
+        )
+        self._sent = Report(
+            version=version,
+            full=full,
+            content_type=content_type,
+            body=body,
+            rest=rest,
+            told=told,
+            asked=self._asked if full else 0,
+        )
+        return self._sent
+
+    def _tell_all(self, draft: _Draft, told: dict[str, Instance | None]) -> bool:
+        """List all members, with the states that fit; whether some do not."""
+        rest = False
+        for row in self._rows.values():
+            now = row.now
+            draft.mention(row.member, None if now is None or now.state == "active" else now)
+        for place, (key, row) in enumerate(self._rows.items()):
+            now = told[key] = row.now
+            if now is None or now.state != "active" or draft.enrich(place, row.member, now):
+                continue
+            told[key] = None
+            rest = True
+        return rest
+
+    def _tell_changes(self, draft: _Draft, told: dict[str, Instance | None]) -> bool:
+        """List the members that are due and fit; whether some do not.
+
+        What does not fit waits for its turn: nobody's change is overtaken for ever.
+        """
+        for key in self._due:
+            row = self._rows[key]
+            if not draft.add(row.member, row.now):
+                return True
+            told[key] = row.now
+            row.known = _UNCERTAIN
+        return False
+
+    def acknowledged(self, report: Report) -> None:
+        """A report has arrived: what it told need not be told again.
+
+        Only the last one counts: after another, it is not known what the watcher has.
+        """
+        if report is not self._sent:
+            return
+        self._sent = None
+        if report.full:
+            self._given = report.asked
+            self._due.clear()
+            for key, row in self._rows.items():
+                row.known = report.told.get(key)
+                if row.known != row.now:
+                    self._due[key] = None
+            return
+        for key, told in report.told.items():
+            told_row = self._rows.get(key)
+            if told_row is not None:
+                told_row.known = told
+                if told_row.now == told:
+                    self._due.pop(key, None)
+
+
+class _Draft:
+    """A report that is being written.
+
+    :ivar rows: elements of the RLMI document.
+    :ivar parts: the states that they refer to.
+    :ivar size: octets of the whole body.
+    """
+
+    def __init__(self, token: str, terms: Terms) -> None:
+        self.rows: list[bytes] = []
+        self.parts: list[Enclosure] = []
+        self.size = 0
+        self._token = token
+        self._terms = terms
+        self._acceptable: dict[str, bool] = {}
+
+    def cid(self, place: int) -> str:
+        """The Content-ID of a part, unique in the message (RLS-04)."""
+        return f"{place}.{self._token}@{self._terms.host}"
+
+    def mention(self, member: Member, instance: Instance | None) -> None:
+        """List a member, of whose state there is no part, whatever the size."""
+        row = write_row(member, instance, "")
+        self.rows.append(row)
+        self.size += len(row)
+
+    def enrich(self, place: int, member: Member, instance: Instance) -> bool:
+        """Give a listed member its active instance; false, and nothing done, where it is too large.
+
+        Of a type that the watcher does not accept nothing is told.
+        """
+        part = self._part(instance)
+        if part is None:
+            return True
+        row = write_row(member, instance, part.cid)
+        if not self._grow(len(row) - len(self.rows[place]) + self._size(part)):
+            return False
+        self.rows[place] = row
+        self.parts.append(part)
+        return True
+
+    def add(self, member: Member, instance: Instance | None) -> bool:
+        """List a member and its state; false, and nothing done, where both are too large.
+
+        The first is never too large.
+        """
+        part = None
+        if instance is not None and instance.state == "active":
+            part = self._part(instance)
+            if part is None:
+                instance = None
+        row = write_row(member, instance, part.cid if part is not None else "")
+        size = len(row) + (self._size(part) if part is not None else 0)
+        if not self._grow(size, anyway=not self.rows):
+            return False
+        self.rows.append(row)
+        if part is not None:
+            self.parts.append(part)
+        return True
+
+    def _part(self, instance: Instance) -> Enclosure | None:
+        """The part of an active instance; None when its type is not acceptable (RLS-02)."""
+        kind = instance.content_type
+        if self._terms.accept is not None:
+            acceptable = self._acceptable.get(kind)
+            if acceptable is None:
+                acceptable = self._acceptable[kind] = _accepts(self._terms.accept, kind)
+            if not acceptable:
+                return None
+        return Enclosure(self.cid(len(self.parts) + 1), kind, instance.body)
+
+    def _size(self, part: Enclosure) -> int:
+        return part.size(self._token, self._terms.bare_ids)
+
+    def _grow(self, octets: int, *, anyway: bool = False) -> bool:
+        limit = self._terms.limit
+        if limit and self.size + octets > limit and not anyway:
+            return False
+        self.size += octets
+        return True
+
+
+def _accepts(ranges: Sequence[tuple[str, float]], content_type: str) -> bool:
+    try:
+        return accepts(ranges, parse_media_type(content_type).type) > 0
+    except ParseError:
+        return False
+
+
+def _shown(instance: Instance) -> Instance | None:
+    """What there is to tell of an instance, and nothing else."""
+    if instance.state == "terminated":
+        return Instance(instance.id, "terminated", instance.reason)
+    if instance.state == "pending":
+        return Instance(instance.id, "pending")
+    kind = instance.content_type
+    # a line end would forge a header field
+    if not instance.body or not kind or "\r" in kind or "\n" in kind:
+        return None
+    return instance if not instance.reason else attrs.evolve(instance, reason="")
