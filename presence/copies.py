@@ -104,6 +104,11 @@ class Copies:
         copy.users[user] = None
         return copy
 
+    def refresh(self, copy: Copy) -> None:
+        """Fetch a copy anew; it is settled again, and its users are told, when that has ended."""
+        copy.settled = False
+        self._fetch(copy)
+
     def drop(self, copy: Copy, user: User) -> None:
         """Somebody uses a copy no more."""
         copy.users.pop(user, None)
@@ -211,7 +216,7 @@ class Copies:
         copy.failing = False
         if copy.current and copy.sure:
             self._rest(copy)
-        if same:
+        if same and copy.settled:
             return
         copy.known = copy.settled = True
         self._tell(copy)
