@@ -44,6 +44,8 @@ IETF = f"pres-rules/users/{JOE}/"
 DIRECTORY = f"org.openmobilealliance.xcap-directory/users/{JOE}/directory.xml"
 LISTS = f"resource-lists/users/{JOE}/index"
 DEFAULT = "org.openmobilealliance.pres-rules/global/pres-rules"
+FAR = "https://xdm.other.example/services/"
+FAR_LIST = "resource-lists/users/sip:eve@other.example/index"
 START = 1_700_000_000.0
 
 _TYPES = {
@@ -185,6 +187,37 @@ class Way:
     def get(self, uri: str, etag: str | None = None) -> Deferred[HttpResponse]:
         """GET."""
         return self._gate.get(uri, etag, self._reader)
+
+    def put(
+        self, uri: str, body: bytes, content_type: str, *, match: str | None = None
+    ) -> Deferred[HttpResponse]:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def delete(self, uri: str, *, match: str | None = None) -> Deferred[HttpResponse]:
+        """Never asked for."""
+        raise NotImplementedError
+
+
+@implementer(IDocumentClient)
+class FarServer:
+    """A server elsewhere with one list.
+
+    :ivar status: instead of the list.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.members: tuple[str, ...] = ()
+        self.status = 0
+
+    def get(self, uri: str, etag: str | None = None) -> Deferred[HttpResponse]:
+        """GET."""
+        self.asked.append((uri, etag))
+        if self.status:
+            return succeed(HttpResponse(self.status))
+        tag = (("ETag", f'"{len(self.asked)}"'),)
+        return succeed(HttpResponse(200, tag, lists(team=self.members)))
 
     def put(
         self, uri: str, body: bytes, content_type: str, *, match: str | None = None
