@@ -533,21 +533,21 @@ class HoldTests(RuleSourceTestCase):
 class UnreachableTests(RuleSourceTestCase):
     """PSV-08: document servers that do not answer."""
 
-    def fail(self, failing: bool = True) -> None:
+    def lose(self, failing: bool = True) -> None:
         """Reach it or not."""
         self.gate.failure = lambda path: UNREACHABLE if failing else None
 
     def test_no_copy(self) -> None:
         """PSV-08: without a copy everybody is confirmed, until it can be reached."""
         self.put(OMA, ruleset(one(ANN)))
-        self.fail()
+        self.lose()
         self.hold()
         self.assertEqual(self.source.status(JOE), "unreachable")
         self.assertDecisions(ann="confirm", bob="confirm")
         self.assertEqual(self.decision(JOE), "allow")
         self.pass_time(50.0)
         self.assertEqual(self.changes(), [])
-        self.fail(False)
+        self.lose(False)
         self.pass_time(20.0)
         self.assertEqual(self.changes(), [JOE])
         self.assertDecisions(ann="allow", bob="block")
@@ -590,7 +590,7 @@ class UnreachableTests(RuleSourceTestCase):
         self.gate.failure = lambda path: UNREACHABLE if path == LISTS else None
         self.hold()
         self.assertDecisions(ann="confirm", bob="confirm")
-        self.fail(False)
+        self.lose(False)
         self.pass_time(20.0)
         self.assertEqual(self.changes(), [JOE])
         self.assertDecisions(ann="allow", bob="allow")
@@ -611,7 +611,7 @@ class UnreachableTests(RuleSourceTestCase):
         self.hold()
         self.assertDecisions(ann="confirm")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.fail(False)
+        self.lose(False)
         self.pass_time(20.0)
         self.assertIsNone(self.source.rules(JOE))
 
