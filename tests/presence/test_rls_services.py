@@ -647,16 +647,19 @@ class LostTests(ServiceSourceTestCase):
         self.assertEqual(self.changes(), [[BOB, ANN]])
 
     def test_keep(self) -> None:
-        """RLO-08: the last known list is served however long its servers are lost."""
+        """RLO-08: the last known list is served however long some or all servers are lost."""
         self.put(LISTS, lists(close=(ANN,)))
         self.put(SERVICES, services(service(f"{entry(EVE)}<external anchor='{CLOSE}'/>")))
         held = self.hold()
         self.feed.current = False
-        self.lose()
-        self.pass_time(10 * 86400.0, 1000.0)
-        self.assertEqual(self.changes(), [])
-        self.assertEqual(uris(held.service), [EVE, ANN])
-        self.assertEqual(uris(self.find()), [EVE, ANN])
+        for lost in ((LISTS,), (LISTS, SERVICES)):
+            self.gate.failure = lambda path, lost=lost: (  # type: ignore[misc]
+                UNREACHABLE if path in lost else None
+            )
+            self.pass_time(10 * 86400.0, 1000.0)
+            self.assertEqual(self.changes(), [])
+            self.assertEqual(uris(held.service), [EVE, ANN])
+            self.assertEqual(uris(self.find()), [EVE, ANN])
         self.put(LISTS, lists(close=(BOB,)))
         self.lose(False)
         self.pass_time(20.0)
