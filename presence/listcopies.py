@@ -68,6 +68,7 @@ class CopiedList:
     :param start: gives the list to begin with; see :class:`presence.lists.Resolution`.
     :param references: reads references.
     :param home: identifier of the user's home directories.
+    :param octets: that ``start`` has to parse.
     """
 
     _log = Logger()
@@ -75,6 +76,7 @@ class CopiedList:
     __slots__ = (
         "_home",
         "_limits",
+        "_octets",
         "_references",
         "_resolution",
         "_resolved",
@@ -89,8 +91,10 @@ class CopiedList:
         references: References,
         home: str,
         limits: Limits,
+        octets: int = 0,
     ) -> None:
         self._start = start
+        self._octets = octets
         self._references = references
         self._home = home
         self._limits = limits
@@ -124,6 +128,7 @@ class CopiedList:
         if self._resolved is not None:
             return self._resolved
         if self._resolution is None:
+            spend(self._octets // _PARSED)
             self._resolution = Resolution(self._start(parser), self._references, self._limits)
         resolution = self._resolution
         while resolution.result is None:

@@ -303,7 +303,11 @@ class Entries:
         if entry.list is None or definition != entry.definition:
             entry.definition = definition
             entry.list = CopiedList(
-                definition.start, entry.references, entry.home, self._settings.limits
+                definition.start,
+                entry.references,
+                entry.home,
+                self._settings.limits,
+                len(definition.content),
             )
         resolved = entry.list.resolve(entry.needs.need, entry.forced, work.spend, self._parser)
         if resolved is None:

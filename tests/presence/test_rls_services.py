@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from presence.copies import CopySettings
 from presence.lists import Limits
 from presence.rls.definitions import member_key, service_key
 from presence.rls.entries import ServiceSettings
 from presence.rls.model import Member, Service
-from presence.rls.services import HeldService
+from presence.rls.services import HeldService, ServiceSource
+from pysip.interfaces import Identity
 from tests.presence.listservices import (
     FRIENDS,
     GLOBAL,
@@ -38,11 +40,12 @@ from tests.presence.rulesources import (
     ROOT,
     UNREACHABLE,
     FarServer,
+    Users,
     anchor,
     lists,
 )
 from xcap.interfaces import IDocumentClient
-from xcap.records import DocumentKey, Draft
+from xcap.records import DocumentKey, Draft, HttpResponse
 from xcap.usage.serviceuri import ServiceTemplate
 
 CLOSE = anchor("close")
@@ -80,6 +83,16 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(member_key("sip:joe@EXAMPLE.com;pres-list=Work"), WORK)
         for none in ("", "sip:", "mailto:ann@example.com", "sip:ann@exa mple;x=y", "sip:;x=y"):
             self.assertIsNone(member_key(none))
+
+
+@implementer(IDocumentClient)
+class FarIndex(FarServer):
+    """A server elsewhere with an index, but nothing of Eve's."""
+
+    def get(self, uri: str, etag: str | None = None) -> Deferred[HttpResponse]:
+        """GET."""
+        answer = super().get(uri, etag)
+        return succeed(HttpResponse(404)) if "/users/" in uri else answer
 
 
 class FindTests(ServiceSourceTestCase):
@@ -150,6 +163,27 @@ class FindTests(ServiceSourceTestCase):
         """A watcher of another domain has no lists here, and gets 403 for those there are."""
         self.assertIsNone(self.find("sip:eve@other.example", EVE))
         self.assertEqual(self.refused(FRIENDS, EVE).status, 403)
+
+    def test_several_roots(self) -> None:
+        """XDM-52: a list may be below the XCAP root of the watcher or that of its own domain."""
+        far = FarIndex()
+        source = ServiceSource(
+            self.clock,
+            lambda root, reader: far if root == FAR else self.clients(root, reader),
+            self.store_feed,
+            lambda user: FAR if user == EVE else ROOT,
+            Users().canonical,
+        )
+        for status, expected in ((0, 403), (404, None), (500, 480)):
+            far.status = status
+            looking = source.find(f"{JOE};pres-list=foes", Identity((EVE,)), "presence")
+            self.settle()
+            if expected is None:
+                self.assertIsNone(self.successResultOf(looking))
+            else:
+                self.assertEqual(self.failureResultOf(looking).value.status, expected)
+            self.assertIn("/global/", far.asked[-1][0])
+        source.stop()
 
     def test_linger(self) -> None:
         """Who holds what was found fetches nothing; a while later all is forgotten."""
