@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pysip.interfaces import Identity
     from xcap.interfaces import IDocumentClient
 
+_LONGEST = 1024
+"""Characters of the URI of a list; of a longer one document servers need not be asked."""
+
 
 class HeldService:
     """A service that is followed for somebody."""
@@ -145,6 +148,8 @@ class ServiceSource:
         try:
             key = service_key(uri)
         except ValueError:
+            return None
+        if len(key) > _LONGEST:
             return None
         homes = self._homes(watcher.uris)
         users = [canonical_aor(key), *homes]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from urllib.parse import quote
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +14,7 @@ from zope.interface import implementer
 
 from presence.copies import CopySettings
 from presence.lists import Limits
-from presence.rls.definitions import member_key, service_key
+from presence.rls.definitions import index_path, member_key, service_key
 from presence.rls.entries import ServiceSettings
 from presence.rls.model import Member, Service
 from presence.rls.services import HeldService, ServiceSource
@@ -83,6 +86,20 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(member_key("sip:joe@EXAMPLE.com;pres-list=Work"), WORK)
         for none in ("", "sip:", "mailto:ann@example.com", "sip:ann@exa mple;x=y", "sip:;x=y"):
             self.assertIsNone(member_key(none))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=30), st.text(max_size=10), st.text(max_size=10))
+    def test_hostile(self, user: str, name: str, value: str) -> None:
+        """No URI makes anything but the documented error, and all others can be asked for."""
+        quoted = quote(user, safe="")
+        for uri in (user, f"sip:{user}@x;{name}={value}", f"sip:{quoted}@x;{quote(name)}"):
+            member_key(uri)
+            try:
+                key = service_key(uri)
+            except ValueError:
+                continue
+            self.assertEqual(service_key(key), key)
+            index_path(key).encode("ascii")
 
 
 @implementer(IDocumentClient)
@@ -158,6 +175,12 @@ class FindTests(ServiceSourceTestCase):
             f"rls-services/users/{JOE}/more", services(service((ANN,), f"{JOE};pres-list=foes"))
         )
         self.assertIsNone(self.find(f"{JOE};pres-list=foes"))
+
+    def test_long(self) -> None:
+        """A URI that is too long to be asked for is none of a list."""
+        for length in (900, 1100, 60000):
+            self.assertIsNone(self.find(f"{JOE};pres-list={'%00' * (length // 3)}"))
+            self.assertEqual(bool(self.gate.paths()), length == 900, length)
 
     def test_root_of_watcher(self) -> None:
         """A watcher of another domain has no lists here, and gets 403 for those there are."""
