@@ -69,6 +69,7 @@ class CopiedList:
     :param references: reads references.
     :param home: identifier of the user's home directories.
     :param octets: that ``start`` has to parse.
+    :param what: the list for people, in the log.
     """
 
     _log = Logger()
@@ -82,6 +83,7 @@ class CopiedList:
         "_resolved",
         "_start",
         "_warned",
+        "_what",
         "touched",
     )
 
@@ -92,9 +94,11 @@ class CopiedList:
         home: str,
         limits: Limits,
         octets: int = 0,
+        what: str = "a presence list",
     ) -> None:
         self._start = start
         self._octets = octets
+        self._what = what
         self._references = references
         self._home = home
         self._limits = limits
@@ -164,4 +168,6 @@ class CopiedList:
         elif not self._warned:
             self._warned = True
             kinds = sorted({problem.kind for problem in result.problems})
-            self._log.warn("a list cannot be resolved in full: {kinds}", kinds=", ".join(kinds))
+            self._log.warn(
+                "{what} cannot be resolved: {kinds}", what=self._what, kinds=", ".join(kinds)
+            )

@@ -32,7 +32,7 @@ class ExternalList:
         limits: Limits,
         key: Callable[[str], str | None],
     ) -> None:
-        self._list = CopiedList(lambda _: anchor, references, home, limits)
+        self._list = CopiedList(lambda _: anchor, references, home, limits, what="an external list")
         self._key = key
         self._resolved: Resolved | None = None
         self._good: frozenset[str] | None = None

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -448,18 +448,12 @@ class ResolveTests(ServiceSourceTestCase):
     def test_privacy(self) -> None:
         """XDM-54: the log says that a list is not complete, once, and not whose."""
         self.put(SERVICES, services(service(f"{entry(ANN)}<external anchor='{CLOSE}'/>")))
-        seen: list[str] = []
-
-        def observe(event: LogEvent) -> None:
-            seen.append(formatEvent(event))
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-        self.hold()
-        self.put(LISTS, lists(other=(ANN,)))
-        self.changes()
-        lines = [line for line in seen if "list" in line]
-        self.assertEqual(lines, ["a list cannot be resolved in full: missing"])
+        with capturedLogs() as logged:
+            self.hold()
+            self.put(LISTS, lists(other=(ANN,)))
+            self.changes()
+        lines = [formatEvent(one) for one in logged if one["log_level"] is LogLevel.warn]
+        self.assertEqual(lines, ["a presence list cannot be resolved: missing"])
 
 
 class StrictTests(ServiceSourceTestCase):
