@@ -105,7 +105,7 @@ class Copies:
         return copy
 
     def refresh(self, copy: Copy) -> None:
-        """Ask for a document again; what is known of it counts until there is an answer."""
+        """Fetch a copy anew; it is settled again, and its users are told, when that has ended."""
         copy.settled = False
         self._fetch(copy)
 

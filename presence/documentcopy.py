@@ -123,6 +123,11 @@ class Copy:
         if octets is None:
             self._made = self._made_of = None
 
+    @property
+    def unread(self) -> int:
+        """Octets that the next :meth:`read` has to go through."""
+        return 0 if self.octets is None or self._made_of is self.octets else len(self.octets)
+
     def read(self, make: Callable[[bytes], Any]) -> Any:
         """What a function makes of the content, made once; the same one in every call.
 

@@ -9,7 +9,7 @@ depends.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Final, TypeAlias
 
 import attrs
@@ -18,8 +18,12 @@ from lxml import etree
 from presence.listreferences import BadReference, Place, Reference, References
 from presence.rules.conditions import identity_key
 from xcap.uri import Step
-from xcap.usage.names import ENTRY, ENTRY_REF, EXTERNAL, LIST
+from xcap.usage.names import DISPLAY_NAME, ENTRY, ENTRY_REF, EXTERNAL, LIST
 
+Names: TypeAlias = tuple[tuple[str, str], ...]
+"""Display names in document order: ``xml:lang`` or "", and the text."""
+
+_LANGUAGE: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MEMBERS: Final = (LIST, ENTRY, ENTRY_REF, EXTERNAL)
 _SPACE: Final = " \t\r\n"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*(?=:)")
@@ -64,10 +68,16 @@ class Resolved:
 
     :ivar uris: as written, in document order, none twice (XDM-32).
     :ivar problems: what ``uris`` lacks something for.
+    :ivar title: display names of the list itself.
+    :ivar names: display names of entries, by URI; those without any are left out.
+    :ivar found: whether there is the list itself, whatever became of its parts.
     """
 
     uris: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
+    title: Names = ()
+    names: Mapping[str, Names] = attrs.field(factory=dict)
+    found: bool = True
 
     @property
     def complete(self) -> bool:
@@ -89,24 +99,36 @@ _Steps: TypeAlias = Generator["Place | None", None, None]
 class Resolution:
     """Resolves one list, depth-first in document order (XDM-28).
 
-    :param anchor: absolute URI of the list.
+    :param start: absolute URI of the list; or an element below the XCAP root of
+        ``references`` whose children are those of a list (XDM-41).
     :ivar wanted: the document that has to be given next; None while none is.
     :ivar result: None until it is there.
     """
 
-    def __init__(self, anchor: str, references: References, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        start: str | etree._Element,
+        references: References,
+        limits: Limits | None = None,
+    ) -> None:
         self.wanted: Place | None = None
         self.result: Resolved | None = None
         self._references = references
         self._limits = limits or Limits()
         self._uris: dict[str, None] = {}
+        self._names: dict[str, Names] = {}
+        self._title: Names | None = None
         self._entries = 0
         self._elements = 0
         self._pause = _BATCH
         self._problems: list[Problem] = []
         self._visited: set[str] = set()
         self._trees: dict[Place, etree._Element | str] = {}
-        self._steps: _Steps = self._external(anchor, 1)
+        self._steps: _Steps = (
+            self._external(start, 1)
+            if isinstance(start, str)
+            else self._list(start, references.root, 1)
+        )
 
     def run(self) -> bool:
         """Go on until a document is wanted, all is done, or a while has passed.
@@ -138,11 +160,19 @@ class Resolution:
         if octets is None:
             self._trees[self.wanted] = problem
         else:
-            self._trees[self.wanted] = _parse(octets) if parser is None else parser.parse(octets)
+            self._trees[self.wanted] = (
+                parse_document(octets) if parser is None else parser.parse(octets)
+            )
         self.wanted = None
 
     def _finish(self) -> None:
-        self.result = Resolved(tuple(self._uris), tuple(self._problems))
+        self.result = Resolved(
+            tuple(self._uris),
+            tuple(self._problems),
+            self._title or (),
+            self._names,
+            self._title is not None,
+        )
         self._trees.clear()
         self._steps.close()
 
@@ -165,6 +195,8 @@ class Resolution:
     def _list(self, parent: etree._Element, root: str, depth: int) -> _Steps:
         if depth > self._limits.depth:
             raise _EndError(Problem("limit", ""))
+        if self._title is None:
+            self._title = _names(parent)
         for child in parent.iterchildren(*_MEMBERS):
             self._elements += 1
             if self._elements > self._limits.elements:
@@ -173,15 +205,16 @@ class Resolution:
                 self._pause = self._elements + _BATCH
                 yield None
             if child.tag == ENTRY:
-                self._entry(child)
+                self._entry(child, _names(child))
             elif child.tag == LIST:
                 yield from self._list(child, root, depth + 1)
             elif child.tag == EXTERNAL:
                 yield from self._external(child.get("anchor", ""), depth + 1)
             else:
-                yield from self._entry_ref(child.get("ref", ""), root)
+                yield from self._entry_ref(child, root)
 
-    def _entry_ref(self, ref: str, root: str) -> _Steps:
+    def _entry_ref(self, parent: etree._Element, root: str) -> _Steps:
+        ref = parent.get("ref", "")
         try:
             reference = self._references.entry(ref, root)
         except BadReference as error:
@@ -190,13 +223,17 @@ class Resolution:
         yield from self._fetch(reference.place, ref)
         element = self._find(reference, ENTRY, ref)
         if element is not None:
-            self._entry(element)
+            # who refers to an entry may have a name of its own for it
+            self._entry(element, _names(parent) or _names(element))
 
-    def _entry(self, element: etree._Element) -> None:
+    def _entry(self, element: etree._Element, names: Names) -> None:
         self._entries += 1
         if self._entries > self._limits.uris:
             raise _EndError(Problem("limit", ""))
-        self._uris[element.get("uri", "").strip(_SPACE)] = None
+        uri = element.get("uri", "").strip(_SPACE)
+        self._uris[uri] = None
+        if names:
+            self._names.setdefault(uri, names)
 
     def _fetch(self, place: Place, uri: str) -> _Steps:
         """Ask for a document unless it was given already."""
@@ -231,7 +268,27 @@ class Resolution:
             raise _EndError(Problem("limit", ""))
 
 
-def _parse(octets: bytes) -> etree._Element | str:
+def _names(parent: etree._Element) -> Names:
+    """The display names of a list or a member, with their languages (RFC 4826 section 3.2)."""
+    return tuple(
+        (_language(child), text)
+        for child in parent.iterchildren(DISPLAY_NAME)
+        if (text := (child.text or "").strip(_SPACE))
+    )
+
+
+def _language(element: etree._Element) -> str:
+    """What ``xml:lang`` says of an element, or else of what is around it."""
+    around: etree._Element | None = element
+    while around is not None:
+        language = around.get(_LANGUAGE)
+        if language is not None:
+            return language.strip(_SPACE)
+        around = around.getparent()
+    return ""
+
+
+def parse_document(octets: bytes) -> etree._Element | str:
     """The tree of a document, or the problem with it."""
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -263,7 +320,7 @@ class Parser:
         for known, tree in self._parsed:
             if known is octets:
                 return tree
-        tree = _parse(octets)
+        tree = parse_document(octets)
         self._parsed = [(octets, tree), *self._parsed[: _PARSED - 1]]
         return tree
 

@@ -14,46 +14,23 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from presence.copies import Copies
-from presence.documentcopy import Copy, Source
+from presence.listcopies import Needs
 from presence.listreferences import References
 from presence.lists import Parser
 from presence.ruledocuments import CONFIRM, NotYet, RuleDocuments, RuleSettings, Status
 from presence.rulelists import ExternalList
 from presence.rules.conditions import identity_key
+from presence.workturns import Pause, Turns, Work
 from xcap.uri import canonical_xui
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from presence.documentcopy import Copy, Source
     from presence.following import Feed
     from presence.rules.document import RuleSet
     from presence.rules.model import Lists
     from xcap.interfaces import IDocumentClient
-
-_WORK = 10
-"""What one turn of the reactor may take: batches of elements, or of 64 KiB that are parsed."""
-
-
-class _Pause(Exception):
-    """This turn has taken long enough."""
-
-
-class _Work:
-    """What may be done in this turn."""
-
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = _WORK
-
-    def spend(self, work: int) -> None:
-        """Do so much.
-
-        :raises _Pause: rather not in this turn.
-        """
-        if self.left <= 0:
-            raise _Pause
-        self.left -= work
 
 
 class _Held:
@@ -65,7 +42,7 @@ class _Held:
     :ivar forced: what is not there is not waited for.
     :ivar rules: to decide by; None without a document.
     :ivar members: of external lists, by anchor.
-    :ivar copies: the documents that it uses.
+    :ivar needs: the documents that it uses.
     :ivar timer: ends the waiting for documents.
     :ivar lapse: ends the use of the last good members of a list.
     """
@@ -73,7 +50,6 @@ class _Held:
     __slots__ = (
         "asked",
         "complete",
-        "copies",
         "count",
         "documents",
         "forced",
@@ -81,6 +57,7 @@ class _Held:
         "lapse",
         "lists",
         "members",
+        "needs",
         "owner",
         "presentity",
         "references",
@@ -108,7 +85,7 @@ class _Held:
         self.rules: RuleSet | None = CONFIRM
         self.status: Status = "unreachable"
         self.members: Mapping[str, frozenset[str] | None] = {}
-        self.copies: dict[Source, Copy] = {}
+        self.needs = Needs(owner.copies, self)
         self.lists: dict[str, ExternalList] = {}
         self.timer: IDelayedCall | None = None
         self.lapse: IDelayedCall | None = None
@@ -121,7 +98,7 @@ class _Held:
 
     def touched(self) -> None:
         """A document has changed."""
-        self.owner._touched(self)
+        self.owner.turns.add(self)
 
 
 class RuleSource:
@@ -137,6 +114,7 @@ class RuleSource:
     :param key: canonical URI of a watcher, as of :class:`presence.rules.model.Watcher`; None
         for a URI that names no watcher.
 
+    :ivar turns: who is to be looked at.
     :ivar copies: of all documents; others may have theirs among them.
     :ivar attended: whether somebody needs a presentity that is held.
     """
@@ -158,13 +136,12 @@ class RuleSource:
         self._canonical = canonical
         self._key = key
         self._settings = settings or RuleSettings()
+        self.turns: Turns[_Held] = Turns(clock, self._evaluate)
         self.copies = Copies(clock, clients, feed, self._settings.copies)
         self.attended: Callable[[str], bool] = lambda presentity: True
         self._held: dict[str, _Held] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._parser = Parser()
-        self._queue: dict[_Held, None] = {}
-        self._call: IDelayedCall | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -202,7 +179,7 @@ class RuleSource:
             settings = self._settings
             references = References(root, self._canonical, settings.foreign)
             held = self._held[presentity] = _Held(self, presentity, home, references, settings)
-            self._evaluate(held, _Work())
+            self._evaluate(held, Work())
         held.count += 1
 
     def release(self, presentity: str) -> None:
@@ -215,17 +192,12 @@ class RuleSource:
         if held.count:
             return
         del self._held[presentity]
-        self._queue.pop(held, None)
-        if not self._queue and self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self.turns.discard(held)
         for timer in (held.timer, held.lapse):
             if timer is not None:
                 timer.cancel()
         held.timer = held.lapse = None
-        copies, held.copies = held.copies, {}
-        for copy in copies.values():
-            self.copies.drop(copy, held)
+        held.needs.clear()
         self._parser.clear()
         self._fire(held)
 
@@ -285,51 +257,27 @@ class RuleSource:
 
     # -- evaluation -----------------------------------------------------------------------
 
-    def _touched(self, held: _Held) -> None:
-        """A document has changed: look at it in the next turn, with all that change now."""
-        self._queue[held] = None
-        if self._call is None:
-            self._call = self._clock.callLater(0, self._drain)
-
-    def _drain(self) -> None:
-        self._call = None
-        work = _Work()
-        while self._queue and work.left > 0:
-            held = next(iter(self._queue))
-            del self._queue[held]
-            work.left -= 1
-            self._evaluate(held, work)
-        if self._queue and self._call is None:
-            self._call = self._clock.callLater(0, self._drain)
-
-    def _evaluate(self, held: _Held, work: _Work) -> None:
+    def _evaluate(self, held: _Held, work: Work) -> None:
         """Look at the documents and take over what they say, if all are there."""
-        needed: dict[Source, Copy] = {}
-
-        def need(source: Source) -> Copy:
-            copy = needed.get(source)
-            if copy is None:
-                copy = self.copies.use(source, held)
-                needed[source] = held.copies[source] = copy
-            return copy
-
+        held.needs.begin()
+        need = held.needs.need
         try:
             rules, status = held.documents.find(need, held.forced)
             anchors = () if rules is None else rules.anchors
             ready = self._resolve(held, anchors, need, work)
         except NotYet:
             ready = False
-        except _Pause:
-            self._touched(held)
+        except Pause:
+            self.turns.add(held)
             return
         if ready:
-            self._take(held, rules, status, needed)
+            self._take(held, rules, status)
         elif held.timer is None:
             delay = self._settings.patience if held.complete else self._settings.first
             held.timer = self._clock.callLater(delay, self._force, held)
 
     def _resolve(
-        self, held: _Held, anchors: Iterable[str], need: Callable[[Source], Copy], work: _Work
+        self, held: _Held, anchors: Iterable[str], need: Callable[[Source], Copy], work: Work
     ) -> bool:
         """Resolve external lists side by side (XDM-120); tells whether all are done."""
         wanted = sorted(anchors)[: self._settings.anchors]
@@ -347,11 +295,9 @@ class RuleSource:
         """Go on without what is not there."""
         held.timer = None
         held.forced = True
-        self._touched(held)
+        self.turns.add(held)
 
-    def _take(
-        self, held: _Held, rules: RuleSet | None, status: Status, needed: dict[Source, Copy]
-    ) -> None:
+    def _take(self, held: _Held, rules: RuleSet | None, status: Status) -> None:
         """Decide by this from now on."""
         self._parser.clear()
         told = held.asked
@@ -359,8 +305,7 @@ class RuleSource:
         if held.timer is not None:
             held.timer.cancel()
             held.timer = None
-        for source in [source for source in held.copies if source not in needed]:
-            self.copies.drop(held.copies.pop(source), held)
+        held.needs.settle()
         members = self._members(held)
         if held.complete:
             told = rules is not held.rules or members != held.members
@@ -388,7 +333,7 @@ class RuleSource:
 
     def _lapsed(self, held: _Held) -> None:
         held.lapse = None
-        self._touched(held)
+        self.turns.add(held)
 
     def _changed(self, presentity: str) -> None:
         for listener in self._listeners:

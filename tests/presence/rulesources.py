@@ -1,4 +1,4 @@
-"""What tests of :mod:`presence.rulesource` share: a document server and a way to it."""
+"""What tests of those who read documents share: a document server and a way to it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,15 @@ IETF = f"pres-rules/users/{JOE}/"
 DIRECTORY = f"org.openmobilealliance.xcap-directory/users/{JOE}/directory.xml"
 LISTS = f"resource-lists/users/{JOE}/index"
 DEFAULT = "org.openmobilealliance.pres-rules/global/pres-rules"
+FAR = "https://xdm.other.example/services/"
+FAR_LIST = "resource-lists/users/sip:eve@other.example/index"
 START = 1_700_000_000.0
 
 _TYPES = {
     "pidf-manipulation": "pidf",
     "pres-rules": "auth-policy",
     "resource-lists": "resource-lists",
+    "rls-services": "rls-services",
 }
 
 
@@ -196,6 +199,37 @@ class Way:
         raise NotImplementedError
 
 
+@implementer(IDocumentClient)
+class FarServer:
+    """A server elsewhere with one list.
+
+    :ivar status: instead of the list.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.members: tuple[str, ...] = ()
+        self.status = 0
+
+    def get(self, uri: str, etag: str | None = None) -> Deferred[HttpResponse]:
+        """GET."""
+        self.asked.append((uri, etag))
+        if self.status:
+            return succeed(HttpResponse(self.status))
+        tag = (("ETag", f'"{len(self.asked)}"'),)
+        return succeed(HttpResponse(200, tag, lists(team=self.members)))
+
+    def put(
+        self, uri: str, body: bytes, content_type: str, *, match: str | None = None
+    ) -> Deferred[HttpResponse]:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def delete(self, uri: str, *, match: str | None = None) -> Deferred[HttpResponse]:
+        """Never asked for."""
+        raise NotImplementedError
+
+
 class LossyFeed:
     """A feed that may be out of order, over one that is not.
 
@@ -262,20 +296,16 @@ class TurnClock(Clock):
         return super().callLater(when, what, *args, **kwargs)
 
 
-class RuleSourceTestCase(SynchronousTestCase):
-    """Base with a document server and a rule source on it.
+class DocumentsTestCase(SynchronousTestCase):
+    """Base with a document server.
 
-    :cvar settings: of the source.
-    :cvar lossy: whether the feed may be out of order.
-    :ivar told: presentities of which the source has told that something has changed.
+    :cvar foreign_lists: lists at other servers may be referred to.
     """
 
-    settings = RuleSettings()
-    lossy = False
     foreign_lists = False
 
     def setUp(self) -> None:
-        """Start all."""
+        """Start it."""
         self.clock = TurnClock()
         self.store = MemoryDocumentStore(self.clock, lambda: START + self.clock.seconds())
         self.successResultOf(self.store.start())
@@ -287,7 +317,8 @@ class RuleSourceTestCase(SynchronousTestCase):
                 foreign_lists=self.foreign_lists,
             )
         )
-        served = {u.auid: u for role in ("presence-xdms", "shared-xdms") for u in usages[role]}
+        roles = ("presence-xdms", "shared-xdms", "rls-xdms")
+        served = {u.auid: u for role in roles for u in usages[role]}
         self.server = DocumentServer(
             [Root(ROOT)],
             served.values(),
@@ -300,28 +331,6 @@ class RuleSourceTestCase(SynchronousTestCase):
         self.gate = Gate(lambda reader: self.client(reader or SERVER))
         self.store_feed = StoreFeed(self.store)
         self.feed = LossyFeed(self.store_feed)
-        self.told: list[str] = []
-        self.source = self.make(self.settings)
-
-    def tearDown(self) -> None:
-        """Nothing is left when nobody is held."""
-        self.source.stop()
-        self.assertEqual((len(self.source), self.source.documents), (0, 0))
-        self.assertEqual(len(self.store_feed), 0)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def make(self, settings: RuleSettings) -> RuleSource:
-        """A rule source."""
-        source = RuleSource(
-            self.clock,
-            self.clients,
-            self.feed if self.lossy else self.store_feed,
-            lambda presentity: ROOT,
-            Users().canonical,
-            settings=settings,
-        )
-        source.watch(self.told.append)
-        return source
 
     def clients(self, root: str, reader: str) -> IDocumentClient | None:
         """The client of a reader; other servers are not asked."""
@@ -363,6 +372,44 @@ class RuleSourceTestCase(SynchronousTestCase):
         while self.clock.seconds() < end:
             self.clock.advance(min(step, end - self.clock.seconds()))
         self.settle()
+
+
+class RuleSourceTestCase(DocumentsTestCase):
+    """Base with a rule source on a document server.
+
+    :cvar settings: of the source.
+    :cvar lossy: whether the feed may be out of order.
+    :ivar told: presentities of which the source has told that something has changed.
+    """
+
+    settings = RuleSettings()
+    lossy = False
+
+    def setUp(self) -> None:
+        """Start all."""
+        super().setUp()
+        self.told: list[str] = []
+        self.source = self.make(self.settings)
+
+    def tearDown(self) -> None:
+        """Nothing is left when nobody is held."""
+        self.source.stop()
+        self.assertEqual((len(self.source), self.source.documents), (0, 0))
+        self.assertEqual(len(self.store_feed), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def make(self, settings: RuleSettings) -> RuleSource:
+        """A rule source."""
+        source = RuleSource(
+            self.clock,
+            self.clients,
+            self.feed if self.lossy else self.store_feed,
+            lambda presentity: ROOT,
+            Users().canonical,
+            settings=settings,
+        )
+        source.watch(self.told.append)
+        return source
 
     def changes(self) -> list[str]:
         """Of whom the source has told since this was called last, after all has settled."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.listreferences import BadReference, References
@@ -49,7 +50,13 @@ class Documents:
         self.fetched: list[str] = []
         self.pauses = 0
 
-    def resolve(self, uri: str, *, foreign: bool = False, limits: Limits | None = None) -> Resolved:
+    def resolve(
+        self,
+        uri: str | etree._Element,
+        *,
+        foreign: bool = False,
+        limits: Limits | None = None,
+    ) -> Resolved:
         """Resolve a list to the end."""
         resolution = Resolution(uri, References(ROOT, foreign=foreign), limits)
         while resolution.result is None:
@@ -170,6 +177,52 @@ class LimitTests(SynchronousTestCase):
         driver = Documents({INDEX: document(f"<list>{entries}</list>")})
         self.assertTrue(driver.resolve(anchor("resource-lists/list")).complete)
         self.assertEqual(driver.pauses, 5)
+
+
+class StartTests(SynchronousTestCase):
+    """Lists in documents of others, as the one in a service."""
+
+    def test_cases(self) -> None:
+        """XDM-28, XDM-41, XDM-53: a list given as an element holds what its children say."""
+        documents = {path: document("\n".join(lines)) for path, lines in CASES["documents"].items()}
+        for case in CASES["cases"]:
+            uri = case["anchor"]
+            start = etree.Element("{urn:example:any}list")
+            child = etree.SubElement(start, f"{{{RESOURCE_LISTS}}}external")
+            child.set("anchor", uri if uri.startswith("https:") else anchor(uri))
+            driver = Documents(documents, tuple(case.get("unavailable", ())))
+            result = driver.resolve(start, foreign=case.get("foreign", False))
+            self.assertEqual(list(result.uris), case["uris"], case["name"])
+            self.assertTrue(result.found)
+
+    def test_entry_ref(self) -> None:
+        """XDM-53: the XCAP root is the base of references in the element."""
+        start = etree.fromstring(
+            f'<x xmlns="{RESOURCE_LISTS}"><list><entry uri="sip:a@x"/></list>'
+            f'<entry-ref ref="{INDEX}/~~/resource-lists/list/entry"/></x>'
+        )
+        driver = Documents({INDEX: document('<list><entry uri="sip:b@x"/></list>')})
+        self.assertEqual(driver.resolve(start).uris, ("sip:a@x", "sip:b@x"))
+
+    def test_found(self) -> None:
+        """XDM-52: it is told when there is no list at all."""
+        driver = Documents({INDEX: document("<list name='a'/>")})
+        self.assertTrue(driver.resolve(anchor("resource-lists/list")).found)
+        for node in ("resource-lists", "resource-lists/list[2]", "resource-lists/list/@name"):
+            self.assertFalse(driver.resolve(anchor(node)).found)
+
+    def test_names(self) -> None:
+        """RFC 4826 3.2: display names of the list and, by URI, of entries."""
+        name = '<display-name xml:lang="en">{}</display-name>'
+        inner = (
+            f"<list xml:lang='fr'><display-name> L </display-name>"
+            f"<entry uri='sip:a@x'/><list>{name.format('inner')}"
+            f"<entry uri='sip:a@x'>{name.format('A')}</entry>"
+            f"<entry uri='sip:b@x'><display-name> </display-name></entry></list></list>"
+        )
+        result = Documents({INDEX: document(inner)}).resolve(anchor("resource-lists/list"))
+        self.assertEqual(result.title, (("fr", "L"),))
+        self.assertEqual(result.names, {"sip:a@x": (("en", "A"),)})
 
 
 class HostileTests(SynchronousTestCase):

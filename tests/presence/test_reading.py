@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, cast
 
+import attrs
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.accounts import Accounts
 from presence.config import Config, Fetch, FetchServer, Rules, Xcap
-from presence.reading import Reading, build_reading
+from presence.reading import PATIENCE, Reading, build_reading
 from presence.xdmtables import PRESENCE_SERVER
 from pysip.auth.domains import Domains
 from pysip.ua import UserAgent
@@ -97,3 +101,22 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(seen, {0, 1})
         following = reading.feed.follow(ROOT, ("resource-lists/users/sip:u@example.com/",), print)
         self.assertFalse(following.current, "nobody tells, so it is polled")
+
+    def test_stop(self) -> None:
+        """A document server that does not answer holds up the end for a while only."""
+
+        class Silent:
+            async def stop(self) -> None:
+                await Deferred()
+
+        clock = Clock()
+        reading = attrs.evolve(
+            self.reading(self.server("shared-xdms")), clock=clock, subscriptions=[Silent()]
+        )
+        stopping = Deferred.fromCoroutine(reading.stop())
+        clock.advance(PATIENCE - 0.1)
+        self.assertNoResult(stopping)
+        clock.advance(0.1)
+        self.successResultOf(stopping)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogLevel, capturedLogs, formatEvent
-from zope.interface import implementer
 
 from presence.lists import Limits
 from presence.ruledocuments import RuleSettings
@@ -14,6 +12,8 @@ from tests.presence.rulesources import (
     DEFAULT,
     DIRECTORY,
     EVE,
+    FAR,
+    FAR_LIST,
     IETF,
     JOE,
     LISTS,
@@ -21,6 +21,7 @@ from tests.presence.rulesources import (
     OMA,
     ROOT,
     UNREACHABLE,
+    FarServer,
     RuleSourceTestCase,
     anchor,
     listed,
@@ -30,7 +31,7 @@ from tests.presence.rulesources import (
     ruleset,
 )
 from xcap.interfaces import IDocumentClient
-from xcap.records import DocumentKey, Draft, HttpResponse
+from xcap.records import DocumentKey, Draft
 
 OTHERS = rule("<ocp:other-identity/>", "block", "others")
 FRIENDS = anchor("friends")
@@ -405,10 +406,6 @@ class ManyAnchorsTests(RuleSourceTestCase):
         self.assertDecisions(ann="confirm")
 
 
-FAR = "https://xdm.other.example/services/"
-FAR_LIST = "resource-lists/users/sip:eve@other.example/index"
-
-
 class ForeignTests(RuleSourceTestCase):
     """XDM-29, XDM-31: lists at servers of others."""
 
@@ -453,37 +450,6 @@ class ForeignTests(RuleSourceTestCase):
         self.pass_time(3650.0, 10.0)
         self.assertEqual(self.changes(), [JOE])
         self.assertDecisions(ann="allow")
-
-
-@implementer(IDocumentClient)
-class FarServer:
-    """A server elsewhere with one list.
-
-    :ivar status: instead of the list.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.members: tuple[str, ...] = ()
-        self.status = 0
-
-    def get(self, uri: str, etag: str | None = None) -> Deferred[HttpResponse]:
-        """GET."""
-        self.asked.append((uri, etag))
-        if self.status:
-            return succeed(HttpResponse(self.status))
-        tag = (("ETag", f'"{len(self.asked)}"'),)
-        return succeed(HttpResponse(200, tag, lists(team=self.members)))
-
-    def put(
-        self, uri: str, body: bytes, content_type: str, *, match: str | None = None
-    ) -> Deferred[HttpResponse]:
-        """Never asked for."""
-        raise NotImplementedError
-
-    def delete(self, uri: str, *, match: str | None = None) -> Deferred[HttpResponse]:
-        """Never asked for."""
-        raise NotImplementedError
 
 
 class HoldTests(RuleSourceTestCase):
@@ -567,21 +533,21 @@ class HoldTests(RuleSourceTestCase):
 class UnreachableTests(RuleSourceTestCase):
     """PSV-08: document servers that do not answer."""
 
-    def fail(self, failing: bool = True) -> None:
+    def lose(self, failing: bool = True) -> None:
         """Reach it or not."""
         self.gate.failure = lambda path: UNREACHABLE if failing else None
 
     def test_no_copy(self) -> None:
         """PSV-08: without a copy everybody is confirmed, until it can be reached."""
         self.put(OMA, ruleset(one(ANN)))
-        self.fail()
+        self.lose()
         self.hold()
         self.assertEqual(self.source.status(JOE), "unreachable")
         self.assertDecisions(ann="confirm", bob="confirm")
         self.assertEqual(self.decision(JOE), "allow")
         self.pass_time(50.0)
         self.assertEqual(self.changes(), [])
-        self.fail(False)
+        self.lose(False)
         self.pass_time(20.0)
         self.assertEqual(self.changes(), [JOE])
         self.assertDecisions(ann="allow", bob="block")
@@ -624,7 +590,7 @@ class UnreachableTests(RuleSourceTestCase):
         self.gate.failure = lambda path: UNREACHABLE if path == LISTS else None
         self.hold()
         self.assertDecisions(ann="confirm", bob="confirm")
-        self.fail(False)
+        self.lose(False)
         self.pass_time(20.0)
         self.assertEqual(self.changes(), [JOE])
         self.assertDecisions(ann="allow", bob="allow")
@@ -645,7 +611,7 @@ class UnreachableTests(RuleSourceTestCase):
         self.hold()
         self.assertDecisions(ann="confirm")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.fail(False)
+        self.lose(False)
         self.pass_time(20.0)
         self.assertIsNone(self.source.rules(JOE))
 

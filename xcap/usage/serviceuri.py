@@ -48,6 +48,15 @@ class ServiceTemplate:
             return None
         return match["id"]
 
+    def fits(self, uri: str) -> bool:
+        """Whether a URI has the form, whoever its owner is.
+
+        :param uri: canonical.
+        """
+        if "<xui>" in self.text:
+            return self.owner(uri) is not None
+        return self._pattern.fullmatch(uri) is not None
+
     def owner(self, uri: str) -> str | None:
         """The user whose list a service is; None when the URI does not tell.
 
