@@ -32,9 +32,10 @@ from presence.composing import permanent_state
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
-from presence.reading import build_reading
+from presence.reading import build_reading, fetches_by_sip
 from presence.registrar import Registrar, RegistrarPolicy
 from presence.removal import Removals
+from presence.rls.build import build_rls, list_settings
 from presence.server import PresenceServer
 from presence.store.memory import MemoryStore
 from presence.store.sqlite import SqliteStore
@@ -45,6 +46,7 @@ from pysip.auth.domains import Domains
 from pysip.auth.server import DigestAuthenticator, FailureGuard
 from pysip.auth.trust import IdentityPolicy, TrustPolicy
 from pysip.dns import RecordCache
+from pysip.event.subscriber import NotifyRouter
 from pysip.event.table import NotifierPolicy
 from pysip.locate import Locator
 from pysip.parse import Limits
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from presence.interfaces import IPresenceStore
     from presence.permanent import PermanentState
     from presence.reading import Reading
+    from presence.rls.build import ListServer
     from pysip.interfaces import ITransport
     from xcap.http.site import HttpSite
 
@@ -80,6 +83,7 @@ class Node:
     :ivar generated: the self-signed certificate, when one is used.
     :ivar documents: the document servers, None without such a role.
     :ivar reading: reads documents for the other servers, None where there are none.
+    :ivar lists: the Resource List Server, None without that role.
     :ivar authorization: decides by rules; None where they are not within reach.
     :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar proxy: the Aggregation Proxy, None without that role.
@@ -104,6 +108,7 @@ class Node:
     transports: list[tuple[Listen, ITransport]]
     documents: Documents | None
     reading: Reading | None
+    lists: ListServer | None
     authorization: RulesetPolicy | None
     permanent: PermanentState | None
     proxy: Proxy | None
@@ -147,9 +152,13 @@ def build_node(config: Config, reactor: Any) -> Node:
     documents = build_documents(
         config, reactor, accounts, domains, events, guard.overloaded, access
     )
-    authorization = permanent = reading = None
+    authorization = permanent = reading = lists = None
+    router = NotifyRouter(ua) if "rls" in config.roles or fetches_by_sip(config) else None
+    if not {"presence-server", "rls"}.isdisjoint(config.roles):
+        reading = build_reading(config, reactor, router, documents, accounts, domains)
+    if reading is not None and router is not None and "rls" in config.roles:
+        lists = build_rls(config, reactor, ua, events, reading, router, wheel, domains)
     if isinstance(events, PresenceServer):
-        reading = build_reading(config, reactor, ua, documents, accounts, domains)
         authorization = ruleset_policy(config, reactor, events, wheel, reading, accounts, domains)
         if authorization is not None:
             events.set_watchers(authorization)
@@ -173,6 +182,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         transports,
         documents,
         reading,
+        lists,
         authorization,
         permanent,
         proxy,
@@ -199,6 +209,8 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
     events.compositor.policy = _publication_limits(config, clock)
     events.notifier.set_policy(_notifier_policy(config, node.domains), _rates(config))
     events.reauthorize()
+    if node.lists is not None:
+        node.lists.package.settings = list_settings(config)
     if node.documents is not None:
         node.documents.feed.recheck()
 

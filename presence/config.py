@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from presence.addresses import is_host, sip_protocol
 from presence.certificate import check_pair, read_certificates
+from presence.rlstables import Rls
 from presence.ruletables import Composition, Override, Rules, Winfo
 from presence.tables import (
     Decision,
@@ -81,6 +82,7 @@ __all__ = [
     "Proxy",
     "Publication",
     "Registrar",
+    "Rls",
     "Rules",
     "Store",
     "Subscription",
@@ -101,6 +103,7 @@ __all__ = [
 
 Role = Literal[
     "presence-server",
+    "rls",
     "registrar",
     "presence-xdms",
     "rls-xdms",
@@ -109,7 +112,7 @@ Role = Literal[
 ]
 XDMS_ROLES: tuple[Role, ...] = ("presence-xdms", "rls-xdms", "shared-xdms")
 """Roles that hold documents."""
-SIP_ROLES: tuple[Role, ...] = ("presence-server", "registrar", *XDMS_ROLES)
+SIP_ROLES: tuple[Role, ...] = ("presence-server", "rls", "registrar", *XDMS_ROLES)
 """Roles that speak SIP."""
 DEFAULT_PROXY_PORT = 8443
 
@@ -162,6 +165,7 @@ class Config(Table, frozen=True):
     documents: Documents = Documents()
     xdms: Xdms = Xdms()
     fetch: Fetch = Fetch()
+    rls: Rls = Rls()
     proxy: Proxy = Proxy()
 
     def __post_init__(self) -> None:

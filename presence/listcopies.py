@@ -53,6 +53,11 @@ class Needs:
         for source in [source for source in self._used if source not in self._needed]:
             self._copies.drop(self._used.pop(source), self._user)
 
+    def refresh(self) -> None:
+        """Ask for all of them again, to be waited for as at first."""
+        for copy in list(self._used.values()):
+            self._copies.refresh(copy)
+
     def clear(self) -> None:
         """Let everything go."""
         used, self._used, self._needed = self._used, {}, {}

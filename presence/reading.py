@@ -16,7 +16,6 @@ from presence.backends import LOCAL, BackEnds, back_ends
 from presence.documentcopy import DIRECTORY, IETF_RULES
 from presence.following import RoutedFeed, StoreFeed, SubscriptionFeed
 from presence.xdm import known_subscribers, xcap_roots
-from pysip.event.subscriber import NotifyRouter
 from xcap.client import XcapClient
 from xcap.exchange import ExchangeSettings
 from xcap.follow import DocumentFollower
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from presence.following import Feed
     from presence.xdm import Documents
     from pysip.auth.domains import Domains
-    from pysip.ua import UserAgent
+    from pysip.event.subscriber import NotifyRouter
     from xcap.interfaces import IDocumentClient, ISubscribers
 
 PATIENCE = 2.0
@@ -50,6 +49,7 @@ class Reading:
     :ivar subscribers: whose home directories there are.
     :ivar servers: where the documents are.
     :ivar feed: tells of changes.
+    :ivar accounts: of the users; None where they are elsewhere.
     """
 
     _log = Logger()
@@ -59,6 +59,7 @@ class Reading:
     subscribers: ISubscribers
     servers: BackEnds
     feed: Feed
+    accounts: Accounts | None
     _clock: IReactorTime
     _subscriptions: list[SubscriptionFeed]
 
@@ -71,6 +72,10 @@ class Reading:
         groups = [self.servers.routes.group(auid) for auid in auids]
         names = {None if group is None else group.name for group in groups}
         return len(names) == 1 and None not in names
+
+    def is_user(self, uri: str) -> bool:
+        """Whether a canonical URI is the address of an account; never where those are elsewhere."""
+        return self.accounts is not None and self.accounts.account_of(uri) is not None
 
     def client(self, root: str, reader: str = "") -> IDocumentClient | None:
         """A client of the documents below a root; None for a root of others.
@@ -106,16 +111,22 @@ class Reading:
         await self.servers.stop()
 
 
+def fetches_by_sip(config: Config) -> bool:
+    """Whether document servers elsewhere are subscribed to."""
+    return any(server.sip for server in config.fetch.server)
+
+
 def build_reading(
     config: Config,
     reactor: Any,
-    ua: UserAgent,
+    router: NotifyRouter | None,
     documents: Documents | None,
     accounts: Accounts,
     domains: Domains,
 ) -> Reading | None:
     """What reads documents; None when there are none within reach.
 
+    :param router: of the user agent to subscribe with; None to subscribe nowhere.
     :raises CredentialsError: a certificate for a document server cannot be used.
     """
     fetch = config.fetch
@@ -140,13 +151,13 @@ def build_reading(
         subscribers,
         servers,
         RoutedFeed(lambda auid, xui: _chosen(servers, feeds, auid, xui)),
+        accounts if config.xcap.users == "accounts" else None,
         reactor,
         subscriptions,
     )
     if documents is not None:
         feeds[LOCAL] = (StoreFeed(documents.store),)
-    if any(server.sip for server in fetch.server):
-        router = NotifyRouter(ua)
+    if router is not None:
         for server in fetch.server:
             feeds[server.name] = made = tuple(
                 SubscriptionFeed(reactor, _follower(reading, router, sip, fetch.expires))

@@ -214,9 +214,8 @@ class RuleSource:
         """
         held = self._held[presentity]
         held.complete = False
-        for copy in list(held.copies.values()):
-            self.copies.refresh(copy)
-        self._evaluate(held, _Work())
+        held.needs.refresh()
+        self._evaluate(held, Work())
 
     def ready(self, presentity: str) -> Deferred[None] | None:
         """Wait until there is something to decide by (PSV-08).

@@ -126,6 +126,8 @@ class PresenceService(Service):
             await node.registrar.recover()
         # last: watchers can be told of changes from then on, and no turn passes before they are
         await node.events.recover()
+        if node.lists is not None:
+            node.lists.recovered()
         self._log.info(
             "recovered {publications} publications and {subscriptions} subscriptions from {path}"
             " in {seconds:.1f} s; {bindings} registered contacts, {accounts} accounts",
@@ -212,6 +214,8 @@ class PresenceService(Service):
             node.authorization.stop()
         if node.permanent is not None:
             node.permanent.stop()
+        if node.lists is not None:
+            node.lists.stop()
         if node.reading is not None:
             await node.reading.stop()
         # The answers that wait for the store leave while it commits what is queued.

@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 SERVER = "XDM-serv/OMA1.0 txpresence"
 """Value of Server: the release of OMA XDM comes first (XDM-06)."""
 
-_READ_BY_PRESENCE_SERVER = frozenset(
-    {OMA_RULES, IETF_RULES, PERMANENT, DIRECTORY, "resource-lists"}
+_READ_BY_SERVERS = frozenset(
+    {OMA_RULES, IETF_RULES, PERMANENT, DIRECTORY, "resource-lists", "rls-services"}
 )
 
 
@@ -320,9 +320,9 @@ def _usages(
         )
         for each in xcap.trusted
     )
-    if "presence-server" in config.roles:
+    if not {"presence-server", "rls"}.isdisjoint(config.roles):
         identity = _identity(config.fetch.identity, domains)
-        trusted += (Trusted(identity=identity, auids=_READ_BY_PRESENCE_SERVER),)
+        trusted += (Trusted(identity=identity, auids=_READ_BY_SERVERS),)
     found = standard_usages(
         UsageSettings(
             subscribers=subscribers,

@@ -149,7 +149,7 @@ class DocumentPackage:
         except ValueError:
             return False
 
-    def prepare(self, request: Request) -> None:
+    def prepare(self, request: Request, watcher: Identity) -> None:
         """Nothing: documents are read when they are told of."""
 
     def choose_type(self, request: Request) -> str:

@@ -239,7 +239,7 @@ class PresencePackage:
 
     # -- subscription -------------------------------------------------------------------
 
-    def prepare(self, request: Request) -> Deferred[None] | None:
+    def prepare(self, request: Request, watcher: Identity) -> Deferred[None] | None:
         """Wait for the documents of a presentity that nobody watches yet (PSV-08)."""
         if request.to.tag:
             return None  # who has a subscription is held

@@ -168,7 +168,7 @@ class WatcherInfoPackage:
         """
         return self._inner.resolve(request)
 
-    def prepare(self, request: Request) -> None:
+    def prepare(self, request: Request, watcher: Identity) -> None:
         """Nothing: whose watchers they are is known."""
 
     def entity(self, request: Request, resource: str) -> str:

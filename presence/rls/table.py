@@ -5,7 +5,8 @@ A change costs the same whatever the size of the list; a report costs as much as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Final, Literal
 
 import attrs
@@ -20,6 +21,7 @@ Excess = Literal["unlisted", "terminated"]
 that is terminated with reason ``giveup``."""
 
 _EXCESS: Final = Instance("excess", "terminated", "giveup")
+_WORD: Final = (1 << 64) - 1
 _UNCERTAIN: Final = Instance("", "pending")
 # What a watcher knows who may have got a NOTIFY, or not.  No member has an instance like it:
 # instances with an empty id are refused.
@@ -66,6 +68,7 @@ class Report:
     :ivar content_type: Content-Type.
     :ivar body: octets.
     :ivar rest: it does not tell everything there is to tell (RLS-18).
+    :ivar mark: what the watcher knows with it, as a 64-bit number that outlives restarts.
     :ivar told: what it tells, by key of member; the table's concern.
     :ivar asked: requests for full state that it answers; the table's concern.
     """
@@ -75,6 +78,7 @@ class Report:
     content_type: str
     body: bytes = attrs.field(repr=False)
     rest: bool
+    mark: int
     told: dict[str, Instance | None] = attrs.field(repr=False)
     asked: int = attrs.field(repr=False)
 
@@ -96,6 +100,9 @@ class ListTable:
         "_due",
         "_excess",
         "_given",
+        "_known_mark",
+        "_list_mark",
+        "_marks",
         "_maximum",
         "_members",
         "_names",
@@ -123,6 +130,8 @@ class ListTable:
         self._asked = 1
         self._given = 0
         self._sent: Report | None = None
+        self._list_mark = self._known_mark = 0
+        self._marks: dict[str, int] = {}
 
     @property
     def subscribed(self) -> tuple[Member, ...]:
@@ -133,6 +142,24 @@ class ListTable:
     def due(self) -> bool:
         """Whether there is anything to report."""
         return self._given < self._asked or bool(self._due)
+
+    @property
+    def mark(self) -> int:
+        """What a watcher knows to whom everything is told, as :attr:`Report.mark`."""
+        return self._mark_of({key: row.now for key, row in self._rows.items()})
+
+    def _mark_of(self, states: Mapping[str, Instance | None]) -> int:
+        mark = self._list_mark
+        for key, state in states.items():
+            mark ^= _mark(key, state)
+        return _signed(mark)
+
+    def _mark_after(self, told: Mapping[str, Instance | None]) -> int:
+        """What the watcher knows after a partial report."""
+        mark = self._known_mark
+        for key, state in told.items():
+            mark ^= self._marks.get(key, 0) ^ _mark(key, state)
+        return _signed(mark)
 
     def instance(self, key: str) -> Instance | None:
         """What is to be told of a member; None when nothing is, or it is no member."""
@@ -164,6 +191,8 @@ class ListTable:
                 row.now = old.now
         self._names = names
         self._members = unique
+        self._list_mark = _list_mark(names, unique)
+        self._marks.clear()  # the next report is full
         self._rows = rows
         self._asked += 1
 
@@ -238,6 +267,7 @@ class ListTable:
             content_type=content_type,
             body=body,
             rest=rest,
+            mark=self._mark_of(told) if full else self._mark_after(told),
             told=told,
             asked=self._asked if full else 0,
         )
@@ -278,6 +308,9 @@ class ListTable:
         if report is not self._sent:
             return
         self._sent = None
+        for key, told in report.told.items():
+            self._marks[key] = _mark(key, told)
+        self._known_mark = report.mark & _WORD
         if report.full:
             self._given = report.asked
             self._due.clear()
@@ -394,3 +427,28 @@ def _shown(instance: Instance) -> Instance | None:
     if not instance.body or not kind or "\r" in kind or "\n" in kind:
         return None
     return instance if not instance.reason else attrs.evolve(instance, reason="")
+
+
+def _digest(*parts: bytes) -> int:
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+        digest.update(b"\0")
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _list_mark(names: Names, members: Iterable[Member]) -> int:
+    told = repr((names, [(member.uri, member.names) for member in members]))
+    return _digest(told.encode("utf-8", "surrogateescape"))
+
+
+def _mark(key: str, state: Instance | None) -> int:
+    """What tells states of a member apart: all but the number of the instance."""
+    if state is None:
+        return 0
+    told = f"{key} {state.state} {state.reason} {state.content_type}"
+    return _digest(told.encode("utf-8", "surrogateescape"), state.body)
+
+
+def _signed(mark: int) -> int:
+    return mark - (1 << 64) if mark >> 63 else mark

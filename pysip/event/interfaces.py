@@ -132,10 +132,11 @@ class IEventPackage(Interface):
             asked; or 416 for a foreign scheme.
         """
 
-    def prepare(request: Request) -> Deferred[None] | None:
+    def prepare(request: Request, watcher: Identity) -> Deferred[None] | None:
         """Gather what :meth:`resolve` and :meth:`authorize` need to know for a SUBSCRIBE.
 
-        :returns: fires, never with a failure, when all is known; None when it is already.
+        :returns: fires when all is known, or fails with the SipError of the refusal; None when
+            all is known already.
         """
 
     def entity(request: Request, resource: str) -> str:

@@ -126,7 +126,7 @@ class LocalSubscriptions:
         try:
             if self._live.store.failed:
                 raise SipError(503, None, (("Retry-After", "10"),))
-            package, resource = await self._find(request)
+            package, resource = await self._find(request, watcher)
             if self._making.get(key) is not mark:
                 raise SipError(487)  # dropped meanwhile
             subscription = self._made(request, package, resource, watcher, key, sink)
@@ -147,13 +147,13 @@ class LocalSubscriptions:
         self._live.ready(subscription)
         return subscription
 
-    async def _find(self, request: Request) -> tuple[IEventPackage, str]:
+    async def _find(self, request: Request, watcher: Identity) -> tuple[IEventPackage, str]:
         """The package that has the resource, and its name there."""
         event = request.event
         packages = self._packages.by_event.get(event.package) if event is not None else None
         missing = SipError(489)
         for package in packages or ():
-            waiting = package.prepare(request)
+            waiting = package.prepare(request, watcher)
             if waiting is not None:
                 await waiting
             try:
@@ -217,7 +217,7 @@ class LocalSubscriptions:
             headers,
             body,
         )
-        waiting = package.prepare(request)
+        waiting = package.prepare(request, subscription.watcher)
         if waiting is not None:
             await waiting
         if not live.table.holds(subscription):

@@ -14,6 +14,8 @@ from pysip.event.packages import admit, agreed_type, event_value, granted
 from pysip.event.subscription import CSEQ_BLOCK, FORCED
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from pysip.event.interfaces import IEventPackage
     from pysip.event.live import LiveSubscriptions
     from pysip.event.notifier import Notifier
@@ -64,7 +66,8 @@ class SubscribeServer:
         self, served: ServerRequest, event: str, subscription: DialogSubscription
     ) -> None:
         """Let the package of the subscription prepare itself, and go on."""
-        waiting = self._packages.by_name[subscription.package].prepare(served.request)
+        package = self._packages.by_name[subscription.package]
+        waiting = package.prepare(served.request, served.identity)
         if waiting is None:
             self._serve_in_dialog(served, event, subscription)
             return
@@ -78,15 +81,18 @@ class SubscribeServer:
         self, served: ServerRequest, event: EventType, packages: tuple[IEventPackage, ...]
     ) -> None:
         """Let the first of these packages prepare itself, and go on with it."""
-        waiting = packages[0].prepare(served.request)
+        waiting = packages[0].prepare(served.request, served.identity)
         if waiting is None:
             self._prepared(served, event, packages)
-        else:
+            return
 
-            def go_on(_: object) -> None:
-                self._ua.resume(served, lambda served: self._prepared(served, event, packages))
+        def go_on(_: object) -> None:
+            self._ua.resume(served, lambda served: self._prepared(served, event, packages))
 
-            waiting.addBoth(go_on)
+        def refused(failure: Failure) -> None:
+            self._ua.resume(served, lambda served: failure.raiseException())
+
+        waiting.addCallbacks(go_on, refused)
 
     def _prepared(
         self, served: ServerRequest, event: EventType, packages: tuple[IEventPackage, ...]

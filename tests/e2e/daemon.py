@@ -72,7 +72,7 @@ def write_config(
 
     :param settings: tables, and keys that belong to none.
     """
-    lines = [f"domains = {toml([DOMAIN])}"]
+    lines = [] if "domains" in settings else [f"domains = {toml([DOMAIN])}"]
     lines += [
         f"{key} = {toml(value)}"
         for key, value in settings.items()

@@ -99,7 +99,7 @@ class AllInOne(Deployment):
     ) -> None:
         super().__init__(case, root)
         proxy = {"listen": [{"port": self.port}], "rate": 0.0, **changed.pop("proxy", {})}
-        roles = ["presence-server", "registrar", *XDMS_ROLES, "aggregation-proxy"]
+        roles = ["presence-server", "rls", "registrar", *XDMS_ROLES, "aggregation-proxy"]
         settings = self._settings(roles=roles, proxy=proxy, **changed)
         self.proxy = Daemon(case, points, users, settings)
         self.parts = dict.fromkeys(roles, self.proxy)

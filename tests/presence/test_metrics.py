@@ -126,6 +126,7 @@ def parts(node: Node, **changes: Any) -> Parts:
         "generated": None,
         "documents": None,
         "reading": None,
+        "lists": None,
         "authorization": None,
         "permanent": None,
         "proxy": None,

@@ -16,7 +16,7 @@ from presence.config import Config, Fetch, FetchServer, Rules, Xcap
 from presence.reading import PATIENCE, Reading, build_reading
 from presence.xdmtables import PRESENCE_SERVER
 from pysip.auth.domains import Domains
-from pysip.ua import UserAgent
+from pysip.event.subscriber import NotifyRouter
 from tests.node import Node
 
 ROOT = "https://xcap.example.com/"
@@ -39,7 +39,7 @@ class ReadingTests(SynchronousTestCase):
         found = build_reading(
             config,
             reactor,
-            cast("UserAgent", node.ua),
+            NotifyRouter(node.ua),
             None,
             cast("Accounts", None),
             Domains(("example.com",), {}),
@@ -55,7 +55,7 @@ class ReadingTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """Without documents in reach there is nothing to read."""
         node = Node()
-        parts = (cast("UserAgent", node.ua), None, cast("Accounts", None), Domains(("x",), {}))
+        parts = (NotifyRouter(node.ua), None, cast("Accounts", None), Domains(("x",), {}))
         self.assertIsNone(build_reading(Config(domains=("x",)), reactor, *parts))
 
     def test_routes(self) -> None:

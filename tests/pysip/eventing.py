@@ -42,7 +42,7 @@ class Small:
         self.missing = 404
         self.open = True
 
-    def prepare(self, request: Any) -> Any:
+    def prepare(self, request: Any, watcher: Any) -> Any:
         """What the test says."""
         self.calls.append(("prepare", request.uri))
         return self.preparing

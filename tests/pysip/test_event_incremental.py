@@ -44,7 +44,7 @@ class Counting:
         """The same."""
         return resource
 
-    def prepare(self, request: Any) -> Any:
+    def prepare(self, request: Any, watcher: Any) -> Any:
         """What the test says."""
         return self.preparing
 

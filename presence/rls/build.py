@@ -1,0 +1,122 @@
+"""Building the Resource List Server of one process, from its configuration.
+
+Part of the composition root, with :mod:`presence.build`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from presence.addresses import sip_protocol
+from presence.rls.backend import ChosenBackEnds
+from presence.rls.entries import ServiceSettings
+from presence.rls.local import LocalBackEnds
+from presence.rls.pace import Pace
+from presence.rls.package import ListPackage, ListWinfoPackage
+from presence.rls.services import ServiceSource
+from presence.rls.sip import SipBackEnds
+from presence.rls.subscription import ListSettings
+from presence.rules.conditions import domain_of
+from xcap.usage.serviceuri import ServiceTemplate
+
+if TYPE_CHECKING:
+    from presence.config import Config
+    from presence.eventserver import EventServer
+    from presence.reading import Reading
+    from presence.rls.backend import BackEnds
+    from presence.rls.model import Member
+    from pysip.auth.domains import Domains
+    from pysip.event.subscriber import NotifyRouter
+    from pysip.event.subscription import Subscription
+    from pysip.timers import TimerWheel
+    from pysip.ua import UserAgent
+
+
+@attrs.define(eq=False)
+class ListServer:
+    """The Resource List Server of this process."""
+
+    services: ServiceSource
+    pace: Pace
+    package: ListPackage
+    local: LocalBackEnds
+
+    def recovered(self) -> None:
+        """All subscriptions are back: end those to members that no list has any more (RLO-06)."""
+        self.package.resume()
+        self.local.settle()
+
+    def stop(self) -> None:
+        """Begin and end nothing any more; what is durable goes on after the next start."""
+        self.local.stop()
+        self.pace.stop()
+        self.services.stop()
+
+
+def list_settings(config: Config) -> ListSettings:
+    """What ``[rls]`` says of list subscriptions."""
+    rls = config.rls
+    return ListSettings(rls.window, rls.fetch, rls.members, rls.excess, rls.body_limit)
+
+
+def build_rls(
+    config: Config,
+    reactor: Any,
+    ua: UserAgent,
+    events: EventServer,
+    reading: Reading,
+    router: NotifyRouter,
+    wheel: TimerWheel,
+    domains: Domains,
+) -> ListServer:
+    """The Resource List Server; its packages are added to ``events``."""
+    rls, notifier = config.rls, events.notifier
+    template = config.xcap.service_template
+    first = next(iter(reading.roots.values()))
+    services = ServiceSource(
+        reactor,
+        reading.client,
+        reading.feed,
+        lambda uri: reading.roots.get(domain_of(uri) or "", first),
+        reading.subscribers.canonical,
+        ServiceSettings(template=ServiceTemplate(template) if template else None),
+    )
+    pace = Pace(reactor, rls.rate, rls.rate_total)
+    point = config.listen[0].transport.upper() if config.listen else "UDP"
+    protocol = sip_protocol(rls.route) if rls.route else point
+    sip = SipBackEnds(
+        router,
+        lambda: ua.contact_on(protocol or "UDP", "list"),
+        (f"<{rls.route};lr>",) if rls.route else (),
+        domains.canonical(rls.identity),
+    )
+    local = LocalBackEnds(notifier, wheel)
+    backends: BackEnds = sip
+    if "presence-server" in config.roles:
+
+        def here(member: Member) -> bool:
+            host = domain_of(member.key)
+            return host is not None and domains.served(host) is not None
+
+        backends = ChosenBackEnds(local, sip, here)
+    package = ListPackage(
+        services,
+        backends,
+        pace,
+        wheel,
+        ua.tokens,
+        domains,
+        reading.is_user,
+        domains.default,
+        list_settings(config),
+        touch=lambda subscription: notifier.touch(cast("Subscription", subscription)),
+        ready=lambda subscription: notifier.ready(cast("Subscription", subscription)),
+        terminate=lambda subscription, reason: notifier.terminate(
+            cast("Subscription", subscription), reason
+        ),
+    )
+    events.add_package(package)
+    events.add_package(ListWinfoPackage(package))
+    return ListServer(services, pace, package, local)

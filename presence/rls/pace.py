@@ -1,0 +1,87 @@
+"""The pace at which subscriptions to members begin and end (RLO-05, RLO-06)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+_TICK = 0.1
+"""Seconds between two portions."""
+
+Job = Callable[[], object]
+
+
+class Pace:
+    """Does jobs of several owners in turn, so many a second.
+
+    :param clock: delayed calls.
+    :param rate: jobs a second of one owner.
+    :param total: of all together.
+    """
+
+    def __init__(self, clock: IReactorTime, rate: float, total: float) -> None:
+        self.rate = rate
+        self.total = total
+        self._clock = clock
+        self._jobs: dict[Hashable, deque[tuple[Job, float]]] = {}
+        self._debts: dict[Hashable, float] = {}
+        self._call: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        return sum(len(jobs) for jobs in self._jobs.values())
+
+    def add(self, owner: Hashable, job: Job, weight: float = 1.0) -> None:
+        """Do something when it is its turn, never at once.
+
+        :param weight: share of a job of 1 that it is.
+        """
+        self._jobs.setdefault(owner, deque()).append((job, weight))
+        if self._call is None:
+            self._call = self._clock.callLater(0, self._portion)
+
+    def forget(self, owner: Hashable) -> None:
+        """Leave undone what an owner has not begun."""
+        jobs = self._jobs.pop(owner, None)
+        if jobs is not None:
+            jobs.clear()
+
+    def stop(self) -> None:
+        """Do nothing more."""
+        self._jobs.clear()
+        self._debts.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _portion(self) -> None:
+        self._call = self._clock.callLater(_TICK, self._portion)
+        left = self.total * _TICK
+        for owner in list(self._jobs):
+            if left <= 0:
+                break  # these are the first next time
+            jobs = self._jobs.get(owner)
+            if jobs is None:
+                continue
+            share = budget = min(left, self.rate * _TICK) - self._debts.pop(owner, 0.0)
+            while jobs and share > 0:
+                job, weight = jobs.popleft()
+                share -= weight
+                job()
+            left -= budget - max(share, 0.0)
+            if self._jobs.get(owner) is jobs:
+                del self._jobs[owner]
+                if jobs:
+                    self._jobs[owner] = jobs
+            if share < 0:
+                self._debts[owner] = -share
+        if not self._jobs and not self._debts and self._call is not None:
+            self._call.cancel()
+            self._call = None
+        for owner in [owner for owner in self._debts if owner not in self._jobs]:
+            self._debts[owner] -= self.rate * _TICK
+            if self._debts[owner] <= 0:
+                del self._debts[owner]

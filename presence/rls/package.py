@@ -1,0 +1,414 @@
+"""Lists as resources of the ``presence`` package (RFC 4662, RLO-01 to RLO-09)."""
+
+from __future__ import annotations
+
+import gzip
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import msgspec
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from presence.rls.backend import Watching
+from presence.rls.subscription import ListSettings, ListSubscription
+from presence.rls.table import Terms
+from pysip.errors import ParseError, SipError
+from pysip.event.interfaces import IEventPackage, Notification
+from pysip.header import accepts, parse_accept, parse_token_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    from presence.rls.backend import BackEnds
+    from presence.rls.model import Service
+    from presence.rls.pace import Pace
+    from presence.rls.services import HeldService, ServiceSource
+    from pysip.auth.domains import Domains
+    from pysip.event.interfaces import ISubscription
+    from pysip.interfaces import Identity
+    from pysip.message import Request
+    from pysip.timers import TimerWheel
+    from pysip.tokens import TokenSource
+
+PRESENCE: Final = "presence"
+RELATED: Final = "multipart/related"
+PIDF: Final = "application/pidf+xml"
+_NEEDED: Final = ("application/rlmi+xml", RELATED, PIDF)
+_LIFETIME: Final = 86400
+"""Seconds that subscriptions to members ask for; they end with that to the list (RLS-12)."""
+_NOTHING: Final = Notification()
+_LIGHT: Final = 0.1
+"""What taking up a list weighs beside a SUBSCRIBE for a member."""
+_MAX_FORWARDS: Final = 70
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What has to be known of a list subscription after a restart.
+
+    :ivar owner: of the list, canonical user identifier.
+    :ivar max_forwards: of SUBSCRIBEs for members (RLS-16).
+    :ivar accept: values of Accept, None without one.
+    :ivar packed: the watcher takes gzip.
+    """
+
+    owner: str
+    max_forwards: int
+    accept: tuple[str, ...] | None = None
+    packed: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Kept).decode
+
+
+@attrs.define(eq=False)
+class ListWatch:
+    """What stands behind a subscription to a list.
+
+    :ivar list: None until the list is known again after a restart.
+    :ivar held: follows the list.
+    :ivar over: the subscription has ended.
+    """
+
+    kept: Kept
+    terms: Terms
+    list: ListSubscription | None = None
+    held: HeldService | None = None
+    over: bool = False
+
+    def stop(self) -> None:
+        """Follow nothing any more."""
+        self.over = True
+        if self.list is not None:
+            self.list.stop()
+        if self.held is not None:
+            self.held.stop()
+            self.held = None
+
+
+@implementer(IEventPackage)
+class ListPackage:
+    """Subscriptions to presence lists.
+
+    :param services: where lists come from.
+    :param backends: watches their members.
+    :param domains: served domains and their aliases.
+    :param is_user: whether a canonical URI is the address of a known user.
+    :param host: of Content-IDs.
+    :param touch: tells the notifier that a subscription has something new.
+    :param ready: tells it that what was put off can be told.
+    :param terminate: ends a subscription with a reason.
+    """
+
+    name = "presence.list"
+    event = PRESENCE
+    default_expires = 3600
+    notify_types = (RELATED,)
+    subscribe_types: tuple[str, ...] = ()
+    template = False
+    incremental = True
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        services: ServiceSource,
+        backends: BackEnds,
+        pace: Pace,
+        wheel: TimerWheel,
+        tokens: TokenSource,
+        domains: Domains,
+        is_user: Callable[[str], bool],
+        host: str,
+        settings: ListSettings,
+        *,
+        touch: Callable[[ISubscription], None],
+        ready: Callable[[ISubscription], None],
+        terminate: Callable[[ISubscription, str], None],
+    ) -> None:
+        self.settings = settings
+        self.services = services
+        self._backends = backends
+        self._pace = pace
+        self._wheel = wheel
+        self._tokens = tokens
+        self._domains = domains
+        self._is_user = is_user
+        self._host = host
+        self._touch = touch
+        self._ready = ready
+        self._terminate = terminate
+        # recovered from the store, and not begun again; None once that is over
+        self._recovered: list[ISubscription] | None = []
+
+    # -- SUBSCRIBE ----------------------------------------------------------------------
+
+    def prepare(self, request: Request, watcher: Identity) -> Deferred[None] | None:
+        """Look whether the Request-URI is that of a list, and may be used by the watcher.
+
+        :raises SipError: (in the Deferred) 403, 480 or 489 (XDM-52, RLS-23, RLS-27, RLO-08).
+        """
+        if request.to.tag or not self.possible(request):
+            return None
+        finding: Deferred[Service | None] = self.services.find(request.uri, watcher, PRESENCE)
+        return finding.addCallback(lambda _: None)
+
+    def possible(self, request: Request) -> bool:
+        """Whether there may be a list of that name: no user's address is one (XDM-45)."""
+        try:
+            uri = self._domains.canonical(request.uri)
+        except ParseError:
+            return False
+        host = uri.rpartition("@")[2]
+        return self._domains.served(host) is not None and not self._is_user(uri)
+
+    def resolve(self, request: Request) -> str:
+        """The list, as :meth:`prepare` has found it.
+
+        :raises SipError: 404 for what is no list.
+        """
+        service = self.services.known(request.uri)
+        if service is None:
+            raise SipError(404)
+        return service.uri
+
+    def entity(self, request: Request, resource: str) -> str:
+        """The URI as it was subscribed to (RLS-08)."""
+        return request.uri
+
+    def authorize(self, resource: str, watcher: Identity) -> str:
+        """Owners use their lists; that was seen when they were found (RLS-23)."""
+        return "active"
+
+    def choose_type(self, request: Request) -> str:
+        """``multipart/related``, for who understands lists (RLS-01, RLS-02).
+
+        :raises SipError: 406 or 421.
+        """
+        if "eventlist" not in map(str.lower, parse_token_list(request.values("supported"))):
+            raise SipError(421, None, (("Require", "eventlist"),))
+        accept = request.headers.get("accept")
+        if accept is not None:
+            ranges = parse_accept(accept)
+            if not all(accepts(ranges, media) for media in _NEEDED):
+                raise SipError(406, None, (("Accept", ", ".join(_NEEDED)),))
+        return RELATED
+
+    def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
+        """Note what the SUBSCRIBE says; a fetch begins at once, and a refresh tells all."""
+        subscription.require = "eventlist"
+        watch = subscription.data
+        if isinstance(watch, ListWatch):
+            if watch.list is not None:
+                watch.list.refresh(_LIFETIME)
+            return
+        service = self.services.known(subscription.resource)
+        if service is None:
+            raise SipError(480, None, (("Retry-After", "5"),))
+        settings = self.settings
+        if settings.excess == "refuse" and len(service.members) > settings.members:
+            raise SipError(403, None, (("Warning", '399 presence "the list is too long"'),))
+        accept = request.headers.get("accept")
+        kept = Kept(
+            service.owner,
+            _forwards(request),
+            None if accept is None else tuple(accept),
+            _takes_gzip(request),
+        )
+        subscription.detail = _encode(kept)
+        if not subscription.lasting:
+            self._begin(subscription, kept, 0)
+
+    def subscribed(self, subscription: ISubscription) -> None:
+        """Begin to watch the list; after a restart with what was noted of it (PSV-20, RLO-06)."""
+        subscription.require = "eventlist"
+        if subscription.data is not None:
+            return
+        if self._recovered is not None:
+            self._recovered.append(subscription)
+            return
+        self._take_up(subscription)
+
+    def resume(self) -> None:
+        """All subscriptions are back, and decisions on them can be made: take lists up again."""
+        recovered, self._recovered = self._recovered or [], None
+        for subscription in recovered:
+            if subscription.data is None and not subscription.reason:
+                self._pace.add(subscription, partial(self._take_up, subscription), _LIGHT)
+
+    def _take_up(self, subscription: ISubscription) -> None:
+        if subscription.reason:
+            return  # it has ended meanwhile
+        try:
+            kept = _decode(subscription.detail)
+        except msgspec.DecodeError:
+            self._log.error("what subscription {id} is about is damaged", id=subscription.id)
+            self._terminate(subscription, "deactivated")
+            return
+        self._begin(subscription, kept, _LIFETIME)
+
+    def _begin(self, subscription: ISubscription, kept: Kept, expires: int) -> None:
+        accept = None if kept.accept is None else parse_accept(list(kept.accept))
+        watch = subscription.data = ListWatch(kept, Terms(host=self._host, accept=accept))
+        watching = Watching(subscription.id, subscription.watcher, kept.max_forwards, expires)
+
+        def changed(service: Service | None) -> None:
+            if watch.over:
+                return
+            if service is None:
+                self._terminate(subscription, "noresource")
+            elif watch.list is not None:
+                watch.list.changed(service)
+            else:
+                self._make(subscription, watch, watching, service)
+                self._ready(subscription)
+
+        watch.held = self.services.hold(subscription.resource, kept.owner, changed)
+        service = watch.held.service
+        if service is not None and watch.list is None:
+            self._make(subscription, watch, watching, service)
+
+    def _make(
+        self, subscription: ISubscription, watch: ListWatch, watching: Watching, service: Service
+    ) -> None:
+        watch.list = ListSubscription(
+            subscription,
+            service,
+            watching,
+            self._backends,
+            self._pace,
+            self._wheel,
+            self.settings,
+            lambda: self._touch(subscription),
+            lambda: self._ready(subscription),
+            patient=not subscription.lasting or subscription.delivered is not None,
+        )
+
+    def unsubscribed(self, subscription: ISubscription) -> None:
+        """End what stands behind it; the last NOTIFY tells all once more."""
+        watch = subscription.data
+        if isinstance(watch, ListWatch):
+            watch.stop()
+            if watch.list is not None:
+                watch.list.table.refresh()
+
+    # -- NOTIFY -------------------------------------------------------------------------
+
+    def notification(self, subscription: ISubscription) -> Notification | None:
+        """What the watcher does not know yet; of a fetch, all when it is there."""
+        watch = subscription.data
+        if not isinstance(watch, ListWatch):
+            return _NOTHING
+        if watch.list is None or not (watch.over or watch.list.complete):
+            return _NOTHING if watch.over else None
+        version = subscription.sequence
+        report = watch.list.report(version, self._tokens.tag(), watch.terms)
+        if not subscription.lasting and not watch.over:
+            watch.stop()
+        if report is None:
+            return Notification(digest=subscription.delivered or 0)
+        if watch.kept.packed:
+            return Notification(
+                report.content_type, gzip.compress(report.body, 6), report.mark, encoding="gzip"
+            )
+        return Notification(report.content_type, report.body, report.mark)
+
+    def acknowledged(self, subscription: ISubscription) -> None:
+        """The last notification has arrived."""
+        watch = subscription.data
+        if isinstance(watch, ListWatch) and watch.list is not None:
+            watch.list.acknowledged()
+
+
+@implementer(IEventPackage)
+class ListWinfoPackage:
+    """Watcher information of lists, which is not offered (RLO-09).
+
+    :param lists: knows what is a list.
+    """
+
+    name = "presence.list.winfo"
+    event = "presence.winfo"
+    default_expires = 3600
+    notify_types: tuple[str, ...] = ()
+    subscribe_types: tuple[str, ...] = ()
+    template = True
+    incremental = False
+
+    def __init__(self, lists: ListPackage) -> None:
+        self._lists = lists
+
+    def prepare(self, request: Request, watcher: Identity) -> Deferred[None] | None:
+        """Refuse what is a list, whoever asks.
+
+        :raises SipError: (in the Deferred) 489.
+        """
+        finding = self._lists.prepare(request, watcher)
+        if finding is None:
+            return None
+
+        def refused(failure: Failure) -> None:
+            error = failure.value
+            if isinstance(error, SipError) and error.status in (403, 489):
+                raise SipError(489) from None
+            failure.raiseException()
+
+        return finding.addErrback(refused)
+
+    def resolve(self, request: Request) -> str:
+        """Never anything.
+
+        :raises SipError: 489 for a list, 404 for what is none.
+        """
+        if not request.to.tag:
+            self._lists.resolve(request)
+            raise SipError(489)
+        raise SipError(404)
+
+    def entity(self, request: Request, resource: str) -> str:
+        """Never asked."""
+        return resource
+
+    def authorize(self, resource: str, watcher: Identity) -> str:
+        """Never asked."""
+        return "rejected"
+
+    def choose_type(self, request: Request) -> str:
+        """Never asked."""
+        raise SipError(489)
+
+    def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
+        """Never asked."""
+
+    def subscribed(self, subscription: ISubscription) -> None:
+        """Never told."""
+
+    def unsubscribed(self, subscription: ISubscription) -> None:
+        """Never told."""
+
+    def notification(self, subscription: ISubscription) -> Notification:
+        """Never asked."""
+        return _NOTHING
+
+    def acknowledged(self, subscription: ISubscription) -> None:
+        """Never told."""
+
+
+def _forwards(request: Request) -> int:
+    """Max-Forwards of SUBSCRIBEs for members (RLS-16)."""
+    left = request.max_forwards
+    return max(0, (_MAX_FORWARDS if left is None else left) - 1)
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether the watcher asks for packed bodies."""
+    return any(
+        coding.partition(";")[0].strip().lower() == "gzip"
+        for value in request.values("accept-encoding")
+        for coding in value.split(",")
+    )

@@ -1,0 +1,59 @@
+"""The configuration's table of the Resource List Server.
+
+It follows the rules of :mod:`presence.tables`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from presence.addresses import is_address, sip_protocol
+from presence.tables import Count, Positive, Seconds, Table, Text
+from presence.tomlfile import WrongValueError
+
+
+class Rls(Table, frozen=True):
+    """Subscriptions to presence lists (RLO-01 to RLO-06, RLS-14, RLS-18).
+
+    :ivar identity: who this server is where a watcher has no identity (RLS-19).
+    :ivar route: SIP URI of the next hop of subscriptions to members that are not served here,
+        such as ``sip:192.0.2.8:5060;transport=tcp``; "" goes by the member's domain.
+    :ivar window: in which changes of members become one NOTIFY.
+    :ivar fetch: how long a fetch of a list waits for its members (RCL-06).
+    :ivar members: of one list that are subscribed to
+        (MAX-NUMBER-OF-SUBSCRIPTIONS-IN-PRESENCE-LIST).
+    :ivar excess: what becomes of further ones: listed without state, listed as given up, or
+        the list is refused.
+    :ivar rate: subscriptions to members a second for one list.
+    :ivar rate_total: for all lists together.
+    :ivar body_limit: octets of a NOTIFY; what does not fit follows in the next one.
+    """
+
+    identity: Text = "sip:rls@presence.invalid"
+    route: str = ""
+    window: Seconds = 2.0
+    fetch: Positive = 5.0
+    members: Count = 200
+    excess: Literal["unlisted", "terminated", "refuse"] = "unlisted"
+    rate: Annotated[float, Meta(gt=0)] = 50.0
+    rate_total: Annotated[float, Meta(gt=0)] = 1000.0
+    body_limit: Count = 65536
+
+    def __post_init__(self) -> None:
+        """Check the addresses."""
+        if not is_address(self.identity):
+            raise WrongValueError(
+                ("identity",),
+                self.identity,
+                "the address of somebody",
+                'write for example "sip:rls@example.com"',
+            )
+        if self.route and sip_protocol(self.route) is None:
+            raise WrongValueError(
+                ("route",),
+                self.route,
+                "the SIP URI of a server",
+                'write for example "sip:192.0.2.8:5060;transport=tcp"',
+            )

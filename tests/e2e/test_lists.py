@@ -1,0 +1,233 @@
+"""Presence lists over real sockets (issue 5; RFC 4662, oma-presence.md section 7)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from presence.rls.listwatch import Taken, WatchedList
+from tests.e2e.daemon import Daemon, tables
+from tests.e2e.deployments import AllInOne, free_port
+from tests.e2e.phone import NOTED, Phone, Watch, aor, pidf
+from tests.e2e.test_rules import EVERYTHING, one, rule, ruleset
+from tests.e2e.wire import HOST, Message
+from tests.e2e.xdm import index
+
+SERVICES = index("alice", "rls-services")
+LISTS = index("alice")
+FRIENDS = "alice-friends"
+ACCEPT = "application/pidf+xml, application/rlmi+xml, multipart/related"
+REMOTE = "other.example"
+
+
+def services(*members: str, user: str = FRIENDS, inner: str = "") -> bytes:
+    """A document with one service whose list has members, or what ``inner`` says."""
+    listed = inner or "".join(f'<rl:entry uri="{uri}"/>' for uri in members)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        '<rls-services xmlns="urn:ietf:params:xml:ns:rls-services"'
+        ' xmlns:rl="urn:ietf:params:xml:ns:resource-lists">'
+        f'<service uri="{aor(user)}"><list>{listed}</list>'
+        "<packages><package>presence</package></packages></service></rls-services>"
+    ).encode()
+
+
+class Buddies:
+    """Somebody's subscription to a list, with the table that it makes."""
+
+    def __init__(self, phone: Phone, watch: Watch) -> None:
+        self.phone = phone
+        self.watch = watch
+        self.table = WatchedList()
+        self.taken: list[Taken] = []
+        self.messages: list[Message] = []
+
+    def take(self, timeout: float = 15.0) -> Taken:
+        """Take the next NOTIFY."""
+        message = self.phone.notify(self.watch, timeout)
+        assert message.tokens("require") == {"eventlist"}, message
+        taken = self.table.take(message["content-type"], message.body)
+        self.messages.append(message)
+        self.taken.append(taken)
+        return taken
+
+    def told(self) -> dict[str, str]:
+        """State of each member: ``-`` without any, else state and reason or the note."""
+        found = {}
+        for uri, member in self.table.members.items():
+            instance = member.instance
+            if instance is None:
+                found[uri] = "-"
+            elif instance.document is not None:
+                text = instance.document.decode()
+                note = text.partition("<note>")[2].partition("</note>")[0]
+                found[uri] = f"{instance.state} {note}".strip()
+            else:
+                found[uri] = f"{instance.state} {instance.reason}".strip()
+        return found
+
+    def until(self, expected: dict[str, str], seconds: float = 20.0) -> None:
+        """Take NOTIFYs until the table is so."""
+        deadline = time.monotonic() + seconds
+        while self.told() != expected:
+            left = deadline - time.monotonic()
+            assert left > 0, (self.told(), expected)
+            self.take(left)
+
+
+class ListTestCase(SynchronousTestCase):
+    """Base with all roles in one process; alice has a list."""
+
+    changed: ClassVar[dict[str, Any]] = {}
+    members: ClassVar[tuple[str, ...]] = (aor("bob"), aor("carol"))
+
+    def setUp(self) -> None:
+        """Start."""
+        settings = {"rls": {"window": 0.1, "rate": 1000.0}, **self.changed}
+        self.xdm = AllInOne(self, **settings)
+        self.server = self.xdm.proxy
+        self.alice, self.bob, self.carol = (self.phone(u) for u in ("alice", "bob", "carol"))
+        self.client = self.xdm.client()
+        self.client.store(SERVICES, services(*self.members))
+
+    def phone(self, user: str) -> Phone:
+        """Somebody's phone, on TCP."""
+        return self.server.phone("tcp", user)
+
+    def watch(self, phone: Phone, status: int = 200, **fields: Any) -> Buddies:
+        """Subscribe to the list."""
+        fields = {"supported": "eventlist", "accept": ACCEPT, **fields}
+        watch = phone.subscribe(FRIENDS, **fields)
+        self.assertEqual(watch.response.status, status, watch.response)
+        return Buddies(phone, watch)
+
+
+class SubscribeTests(ListTestCase):
+    """SUBSCRIBE and its refusals."""
+
+    def test_list(self) -> None:
+        """RLS-03, RLS-06, RLS-07, RLS-14: a full NOTIFY at once, then what changes."""
+        self.assertEqual(self.bob.publish(pidf("bob", "here")).status, 200)
+        buddies = self.watch(self.alice)
+        self.assertEqual(buddies.watch.response.tokens("require"), {"eventlist"})
+        first = buddies.take()
+        self.assertTrue(first.full)
+        self.assertEqual(buddies.table.version, 0)
+        self.assertEqual(list(buddies.table.members), list(self.members))
+        buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        self.assertEqual(self.carol.publish(pidf("carol", "in town")).status, 200)
+        self.assertFalse(buddies.take().full)
+        self.assertEqual(buddies.taken[-1].changed, (aor("carol"),))
+        self.assertEqual(
+            buddies.told(), {aor("bob"): "active here", aor("carol"): "active in town"}
+        )
+        versions = [taken.processed and not taken.refresh for taken in buddies.taken]
+        self.assertTrue(all(versions), "versions go up by one")
+        self.assertEqual(self.alice.resubscribe(buddies.watch, supported="eventlist").status, 200)
+        self.assertTrue(buddies.take().full)
+        ended = self.alice.resubscribe(buddies.watch, supported="eventlist", expires=0)
+        self.assertEqual((ended.status, ended.tokens("require")), (200, {"eventlist"}))
+        self.assertTrue(buddies.take().full)
+        self.assertIn("terminated", buddies.messages[-1]["subscription-state"])
+        self.bob.publish(pidf("bob", "elsewhere", "t2"))
+        self.assertTrue(self.alice.silent(buddies.watch, 0.5))
+
+    def test_refusals(self) -> None:
+        """RLS-01, RLS-02, RLS-23, RLS-27, RLO-09, XDM-52: who may not, or does not understand."""
+        refused = self.watch(self.alice, 421, supported=None).watch.response
+        self.assertEqual(refused.tokens("require"), {"eventlist"})
+        self.watch(self.alice, 406, accept="application/pidf+xml")
+        self.watch(self.bob, 403)
+        info = self.alice.subscribe(FRIENDS, event="presence.winfo", supported="eventlist")
+        self.assertEqual(info.response.status, 489)
+        self.client.store(SERVICES, services(*self.members).replace(b">presence<", b">dialog<"))
+        self.watch(self.alice, 489)
+        single = self.alice.subscribe("bob", supported="eventlist", accept=ACCEPT)
+        self.assertEqual(single.response.status, 200)
+        self.assertNotIn("require", single.response)
+        self.assertEqual(self.alice.notify(single)["content-type"], "application/pidf+xml")
+
+    def test_fetch(self) -> None:
+        """RCL-06: a fetch waits for its members and tells them all at once."""
+        self.bob.publish(pidf("bob", "here"))
+        buddies = self.watch(self.alice, expires=0)
+        self.assertTrue(buddies.take().full)
+        self.assertEqual(buddies.told(), {aor("bob"): "active here", aor("carol"): "active"})
+        self.assertEqual(buddies.messages[-1]["subscription-state"], "terminated;reason=timeout")
+
+    def test_list_changes(self) -> None:
+        """RLS-22: members that come and go are told by a full NOTIFY; a list that goes ends it."""
+        self.bob.publish(pidf("bob", "here"))
+        self.phone("dave").publish(pidf("dave", "new"))
+        buddies = self.watch(self.alice)
+        buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        self.client.store(SERVICES, services(aor("dave"), aor("bob")))
+        buddies.until({aor("dave"): "active new", aor("bob"): "active here"})
+        self.carol.publish(pidf("carol", "unseen"))
+        self.assertTrue(self.alice.silent(buddies.watch, 0.5))
+        self.assertEqual(self.client.delete(SERVICES).status, 200)
+        told = self.alice.notify(buddies.watch)
+        self.assertEqual(told["subscription-state"], "terminated;reason=noresource")
+
+    def test_decisions(self) -> None:
+        """RLS-11, RLS-12, RLS-24: rules of the members decide, and change what is told."""
+        bob = self.xdm.client("bob")
+        rules = f"/org.openmobilealliance.pres-rules/users/{aor('bob')}/pres-rules"
+        self.bob.publish(pidf("bob", "here"))
+
+        def write(handling: str) -> None:
+            shown = EVERYTHING if handling == "allow" else ""
+            bob.store(rules, ruleset(rule("a", one("alice"), handling, shown)))
+
+        write("confirm")
+        info = self.bob.subscribe("bob", event="presence.winfo")
+        self.bob.notify(info)
+        buddies = self.watch(self.alice)
+        buddies.until({aor("bob"): "pending", aor("carol"): "active"})
+        self.assertIn(aor("alice").encode(), self.bob.notify(info).body)
+        write("allow")
+        buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        write("block")
+        buddies.until({aor("bob"): "terminated rejected", aor("carol"): "active"})
+
+
+class RestartTests(ListTestCase):
+    """RLO-06, PSV-20."""
+
+    def test_kill(self) -> None:
+        """After kill -9 list and members go on where they were."""
+        self.bob.publish(pidf("bob", "here"))
+        buddies = self.watch(self.alice)
+        buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        self.alice.listen(NOTED)
+        self.server.restart()
+        wire = self.server.wire("tcp")
+        self.alice.wire = wire
+        host, port = wire.local
+        self.alice.contact = f"sip:alice@{host}:{port};transport=tcp"
+        self.assertEqual(self.alice.resubscribe(buddies.watch, supported="eventlist").status, 200)
+        self.assertTrue(buddies.take().full)
+        self.phone("carol").publish(pidf("carol", "back"))
+        buddies.until({aor("bob"): "active here", aor("carol"): "active back"})
+
+
+class RemoteTests(ListTestCase):
+    """A member whose domain is served by another process (PRS-4, RLS-19, RLS-20)."""
+
+    members: ClassVar[tuple[str, ...]] = (aor("bob"), f"sip:erin@{REMOTE}")
+
+    def setUp(self) -> None:
+        """Start a Presence Server of another domain, too."""
+        port = free_port()
+        points = {"tcp": {"transport": "tcp", "auth": "trust", "port": port}}
+        settings = tables(trust={"peers": [HOST]}, domain_aliases={})
+        settings["domains"] = [REMOTE]
+        self.remote = Daemon(self, points, (), settings).start()
+        self.changed = {
+            "locator": {"hosts": {REMOTE: [f"sip:{HOST}:{port};transport=tcp"]}},
+            "trust": {"peers": [HOST]},
+            "rls": {"window": 0.1, "rate": 1000.0},
+        }
+        super().setUp()
