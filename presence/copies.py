@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from xcap.interfaces import IDocumentClient
     from xcap.records import HttpResponse
 
+_DOUBT = 1.0
+"""Seconds until what was fetched, and not told, is looked at again."""
 _SLICE = 200
 """Copies looked at in one turn of the reactor."""
 
@@ -76,6 +78,8 @@ class Copies:
         self._copies: dict[Source, Copy] = {}
         self._units: dict[tuple[str, tuple[str, ...]], Unit] = {}
         self._polled: dict[Copy, None] = {}
+        self._doubtful: dict[Copy, None] = {}
+        self._doubts: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._looking = False
         self._parallel = DeferredSemaphore(self._settings.parallel)
@@ -107,6 +111,7 @@ class Copies:
     def refresh(self, copy: Copy) -> None:
         """Fetch a copy anew; it is settled again, and its users are told, when that has ended."""
         copy.settled = False
+        copy.doubted = True
         self._fetch(copy)
 
     def drop(self, copy: Copy, user: User) -> None:
@@ -116,6 +121,10 @@ class Copies:
             return
         del self._copies[copy.source]
         self._rest(copy)
+        self._doubtful.pop(copy, None)
+        if not self._doubtful and self._doubts is not None:
+            self._doubts.cancel()
+            self._doubts = None
         unit = copy.unit
         if unit is not None:
             unit.remove(copy)
@@ -198,6 +207,7 @@ class Copies:
     def _answered(self, copy: Copy, response: HttpResponse | None) -> None:
         status = 0 if response is None else response.status
         copy.checked = self._clock.seconds()
+        before = copy.octets
         if response is not None and status == 200:
             self._set(copy, response.body, entity_tag(response))
         elif status == 304 and copy.known:
@@ -206,6 +216,26 @@ class Copies:
             self._set(copy, None, "")
         else:
             self._fail(copy)
+        doubted, copy.doubted = copy.doubted, False
+        if doubted and copy.current and not copy.failing and copy.octets != before:
+            self._doubt(copy)
+
+    def _doubt(self, copy: Copy) -> None:
+        """Look again soon at what has changed though nobody has told of it yet.
+
+        When it is changed back before it is told, nobody will ever tell.
+        """
+        if self._copies.get(copy.source) is copy:
+            self._doubtful[copy] = None
+            if self._doubts is None:
+                self._doubts = self._clock.callLater(_DOUBT, self._look_again)
+
+    def _look_again(self) -> None:
+        self._doubts = None
+        doubtful, self._doubtful = self._doubtful, {}
+        for copy in doubtful:
+            copy.doubted = True
+            self._fetch(copy)
 
     # -- outcome --------------------------------------------------------------------------
 

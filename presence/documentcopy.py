@@ -55,6 +55,7 @@ class Copy:
     :ivar known: ``octets`` and ``etag`` can be used.
     :ivar octets: None when there is no such document.
     :ivar failing: the last attempt to fetch it has failed.
+    :ivar doubted: that it was asked for though changes of it are told.
     :ivar confirmed: when it was last known to be so, unless it is followed.
     :ivar revision: another one whenever something else should be made of it.
     """
@@ -67,6 +68,7 @@ class Copy:
         "again",
         "checked",
         "confirmed",
+        "doubted",
         "etag",
         "failing",
         "known",
@@ -93,6 +95,7 @@ class Copy:
         self.lost = True  # a change may have gone untold since it was fetched
         self.told = 0  # how often its content was told, not fetched
         self.again = False
+        self.doubted = False
         self.work: Deferred[None] | None = None
         self._made: Any = None
         self._made_of: bytes | None = None

@@ -93,9 +93,9 @@ def composed(sources: Sequence[Source], overriding: bool = False) -> Source:
 
 def _different(sources: Sequence[Source]) -> list[Source]:
     """Most recent first; of those that say the same one, with the lowest number (PUB-17)."""
-    found: dict[object, Source] = {}
+    found: dict[bytes, Source] = {}
     for source in sorted(sources, key=lambda one: (one.changed, one.number), reverse=True):
-        said = (source.parts, source.notes)
+        said = text(source)  # tuples come first there, wherever they are in the source
         first = found.setdefault(said, source)
         if source.number < first.number:
             found[said] = attrs.evolve(first, number=source.number)

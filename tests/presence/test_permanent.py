@@ -294,6 +294,19 @@ class OutageTests(PermanentCase):
         self.pass_time(LINGER + 1)
         self.assertEqual(len(self.permanent), 0)
 
+    def test_changed_back(self) -> None:
+        """PSV-09: what is changed back before anybody has told of it is not used for long."""
+        self.permanent.keep(JOE)
+        self.pass_time(100, 10.0)
+        self.feed.delay = True
+        self.put(path(), state("one"))
+        self.permanent.prepare(JOE)
+        self.settle()
+        self.assertEqual(self.note(), "one")
+        self.delete(path())
+        self.pass_time(1.5, 0.5)
+        self.assertIsNone(self.note())
+
     def test_rules_kept(self) -> None:
         """PSV-08, PSV-10: the same for rules: fresh when they can be had, else the last copy."""
         policy = RulesetPolicy(self.source, self.clock, TimerWheel(self.clock), lambda: START)
