@@ -28,6 +28,10 @@ class Rls(Table, frozen=True):
         the list is refused.
     :ivar rate: subscriptions to members a second for one list.
     :ivar rate_total: for all lists together.
+    :ivar expires: lifetime of subscriptions to members over SIP: their refresh shows that a
+        server is gone.
+    :ivar retry: how long after a failure they are tried again; each further failure doubles it.
+    :ivar retry_most: how long it may become.
     :ivar body_limit: octets of a NOTIFY; what does not fit follows in the next one.
     """
 
@@ -39,6 +43,9 @@ class Rls(Table, frozen=True):
     excess: Literal["unlisted", "terminated", "refuse"] = "unlisted"
     rate: Annotated[float, Meta(gt=0)] = 50.0
     rate_total: Annotated[float, Meta(gt=0)] = 1000.0
+    expires: Count = 3600
+    retry: Positive = 5.0
+    retry_most: Positive = 1800.0
     body_limit: Count = 65536
 
     def __post_init__(self) -> None:

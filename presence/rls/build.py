@@ -16,7 +16,7 @@ from presence.rls.local import LocalBackEnds
 from presence.rls.pace import Pace
 from presence.rls.package import ListPackage, ListWinfoPackage
 from presence.rls.services import ServiceSource
-from presence.rls.sip import SipBackEnds
+from presence.rls.sip import SipBackEnds, SipSettings
 from presence.rls.subscription import ListSettings
 from presence.rules.conditions import domain_of
 from xcap.usage.serviceuri import ServiceTemplate
@@ -91,6 +91,7 @@ def build_rls(
         lambda: ua.contact_on(protocol or "UDP", "list"),
         (f"<{rls.route};lr>",) if rls.route else (),
         domains.canonical(rls.identity),
+        SipSettings(expires=rls.expires, retry=(rls.retry, max(rls.retry, rls.retry_most))),
     )
     local = LocalBackEnds(notifier, wheel)
     backends: BackEnds = sip

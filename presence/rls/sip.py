@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from zope.interface import implementer
 
 from presence.pidf.offline import empty_document
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PIDF: Final = "application/pidf+xml"
 ACCEPT: Final = (PIDF, "application/rlmi+xml", "multipart/related")
 _REASONS: Final = {403: "rejected", 404: "noresource", 410: "noresource", 604: "noresource"}
+_LOST: Final = frozenset({"gone", "unreachable", "expired", "silent"})
+"""What a subscriber calls the end of a subscription of which its notifier has said nothing."""
 _ANONYMOUS: Final = '"Anonymous" <sip:anonymous@anonymous.invalid>'
 
 
@@ -35,6 +38,18 @@ def failure_reason(status: int, *, again: bool) -> str:
     return _REASONS.get(status, "probation" if again else "giveup")
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class SipSettings:
+    """Choices of the operator; times in seconds.
+
+    :ivar expires: greatest lifetime to ask for: after that a lost server is noticed at last.
+    :ivar retry: until the first new attempt after a failure, and at most (SBR-09).
+    """
+
+    expires: int = 3600
+    retry: tuple[float, float] = (5.0, 1800.0)
+
+
 class SipBackEnds:
     """Subscribes to members over SIP.
 
@@ -45,10 +60,16 @@ class SipBackEnds:
     """
 
     def __init__(
-        self, router: NotifyRouter, contact: Callable[[], str], route: tuple[str, ...], own: str
+        self,
+        router: NotifyRouter,
+        contact: Callable[[], str],
+        route: tuple[str, ...],
+        own: str,
+        settings: SipSettings | None = None,
     ) -> None:
         self.router = router
         self.own = own
+        self.settings = settings or SipSettings()
         self._contact = contact
         self._route = route
 
@@ -71,10 +92,11 @@ class SipBackEnds:
             package="presence",
             contact=self._contact,
             accept=ACCEPT,
-            expires=watching.expires,
+            expires=min(watching.expires, self.settings.expires),
             supported=("eventlist",),
             route=self._route,
             headers=tuple(headers),
+            retry=self.settings.retry,
         )
         return SipBackEnd(self.router, terms, told)
 
@@ -134,9 +156,9 @@ class SipBackEnd:
         self._end(failure_reason(status, again=retry_after is not None))
 
     def subscription_ended(self, reason: str, retry_after: float | None) -> None:
-        """The notifier has ended it."""
+        """The notifier has ended it, or it is lost (RLS-11)."""
         if self._terms.expires or not self._body:
-            self._end(reason or "probation")
+            self._end("probation" if reason in _LOST or not reason else reason)
 
     def _end(self, reason: str) -> None:
         self._tell(Instance(self._id, "terminated", reason))

@@ -52,6 +52,7 @@ class SubscriptionTerms:
     :ivar content_type: media type of ``body``.
     :ivar body: sent with the initial SUBSCRIBE only; a refresh without one keeps it (SUB-16).
     :ivar credentials: to answer challenges with.
+    :ivar retry: seconds until the first new attempt after a failure, and at most (SBR-09).
     """
 
     uri: str
@@ -67,6 +68,7 @@ class SubscriptionTerms:
     content_type: str = ""
     body: bytes = b""
     credentials: ClientCredentials | None = None
+    retry: tuple[float, float] = (5.0, 1800.0)
 
     @property
     def event(self) -> str:
@@ -138,7 +140,7 @@ class Subscriber:
         self.terms = terms
         self.delegate = delegate
         self.state = "idle"
-        self.backoff = Backoff(self.ua.tokens)
+        self.backoff = Backoff(self.ua.tokens, *terms.retry)
         self._ranges = parse_accept(terms.accept)
         self._usage: SubscriptionUsage | None = None
         self._again = Alarm(self.subscribe)

@@ -1,0 +1,160 @@
+"""Subscriptions to members of a list over SIP, against a scripted notifier (RLS-11, RLS-19)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from presence.rls.backend import Watching
+from presence.rls.model import Instance, Member
+from presence.rls.sip import SipBackEnd, SipBackEnds, SipSettings
+from pysip.event.subscriber import NotifyRouter
+from pysip.interfaces import Identity
+from pysip.message import Request
+from tests.pysip.scripted import Pair, accept, answer, ignore
+
+BOB = "sip:bob@other.example"
+ALICE = Identity(("sip:alice@example.com", "tel:+15550100"), "Alice")
+OWN = "sip:lists@example.com"
+
+
+class SipBackEndTests(SynchronousTestCase):
+    """One member, over an ideal network."""
+
+    def setUp(self) -> None:
+        """A list server."""
+        self.pair = Pair()
+        self.router = NotifyRouter(self.pair.client)
+        self.told: list[Instance] = []
+        self.pair.script("SUBSCRIBE", accept)
+        self.settings = SipSettings(expires=600, retry=(2.0, 8.0))
+
+    def watch(self, watcher: Identity = ALICE, expires: int = 86400) -> SipBackEnd:
+        """Watch Bob."""
+        backends = SipBackEnds(
+            self.router,
+            lambda: self.pair.contact,
+            (),
+            OWN,
+            self.settings,
+        )
+        watching = Watching(1, watcher, 42, expires)
+        made = backends.subscribe(Member(BOB, BOB), watching, self.told.append)
+        self.assertEqual(self.told, [], "nothing before it returns")
+        self.pair.run()
+        return made
+
+    @property
+    def last(self) -> Request:
+        """The last SUBSCRIBE."""
+        return self.pair.received[-1]
+
+    def states(self) -> list[str]:
+        """States and reasons told since this was called last, the same ones once."""
+        told, self.told[:] = list(self.told), []
+        return [f"{instance.state} {instance.reason}".strip() for instance in told]
+
+    def test_request(self) -> None:
+        """RLS-16, RLS-19, RLS-20: in the watcher's name, and for lists, too."""
+        self.watch()
+        request = self.last
+        self.assertEqual(
+            request.first("p-asserted-identity"), "<sip:alice@example.com>, <tel:+15550100>"
+        )
+        self.assertEqual(request.from_.uri, "sip:alice@example.com")
+        self.assertEqual(request.first("supported"), "eventlist")
+        self.assertEqual(request.max_forwards, 42)
+        self.assertEqual(request.first("expires"), "600")
+        self.assertIn("multipart/related", request.first("accept") or "")
+        self.assertNotIn("privacy", request)
+
+    def test_privacy(self) -> None:
+        """RLS-19: who is anonymous stays that, and who is nobody is this server."""
+        self.watch(Identity(("sip:alice@example.com",), "Alice", anonymous=True))
+        self.assertEqual(self.last.first("privacy"), "id")
+        self.assertEqual(self.last.from_.uri, "sip:anonymous@anonymous.invalid")
+        self.watch(Identity(()))
+        self.assertEqual(self.last.first("p-asserted-identity"), f"<{OWN}>")
+        self.assertEqual(self.last.from_.uri, OWN)
+
+    def test_states(self) -> None:
+        """RLS-09, RLS-11: as the notifier tells; a new attempt has a new id."""
+        self.watch()
+        first = self.last
+        self.pair.notify(first, "pending")
+        self.pair.run()
+        self.pair.notify(first, body=b"<presence/>")
+        self.pair.run()
+        self.pair.notify(first, "terminated;reason=deactivated")
+        self.pair.run()
+        ids = [instance.id for instance in self.told]
+        self.assertEqual(self.states(), ["pending", "active", "terminated deactivated"])
+        self.assertEqual(len(set(ids)), 1)
+        self.assertNotEqual(self.last.call_id, first.call_id)
+        self.pair.notify(self.last, body=b"<presence/>")
+        self.pair.run()
+        self.assertNotIn(self.told[-1].id, ids)
+        self.assertEqual(self.states(), ["active"])
+
+    def test_refused(self) -> None:
+        """RLS-11: what refusals mean, and which are tried again."""
+        for status, reason, attempts in (
+            (403, "rejected", 1),
+            (404, "noresource", 1),
+            (604, "noresource", 1),
+            (488, "giveup", 1),
+            (503, "probation", 2),
+        ):
+            self.pair.script("SUBSCRIBE", answer(status))
+            del self.pair.received[:]
+            made = self.watch()
+            self.assertEqual(self.states(), [f"terminated {reason}"], status)
+            self.pair.run(2.3)
+            self.assertEqual(len(self.pair.received), attempts, status)
+            self.states()
+            made.stop()
+
+    def test_lost(self) -> None:
+        """RLS-11: a notifier that is silent, or knows nothing any more, means probation."""
+        for script in (answer(481), ignore):
+            self.pair.script("SUBSCRIBE", accept)
+            made = self.watch()
+            self.pair.notify(self.last, body=b"<presence/>")
+            self.pair.run()
+            self.assertEqual(self.states(), ["active"])
+            self.pair.script("SUBSCRIBE", script)
+            self.pair.run(330.0 + 40.0, 1.0)
+            self.assertEqual(set(self.states()), {"terminated probation"})
+            made.stop()
+
+    def test_retry(self) -> None:
+        """SBR-09: each failure doubles the time until the next attempt, up to a bound."""
+        self.pair.script("SUBSCRIBE", answer(503))
+        self.watch()
+        self.pair.run(60.0)
+        times = self.pair.times
+        delays = [round(after - before) for before, after in pairwise(times)]
+        self.assertEqual(delays[:2], [2, 4])
+        self.assertTrue(all(8 <= delay <= 9 for delay in delays[2:]), delays)
+
+    def test_fetch(self) -> None:
+        """RCL-06: a fetch has the state of its one NOTIFY, even though that ends it."""
+        self.watch(expires=0)
+        self.assertEqual(self.last.first("expires"), "0")
+        self.pair.notify(self.last, "terminated;reason=timeout", body=b"<presence/>")
+        self.pair.run()
+        self.assertEqual(self.states(), ["active"])
+
+    def test_stop(self) -> None:
+        """RLO-06: the end of the list is the end of this, and nothing is told after it."""
+        made = self.watch()
+        self.pair.notify(self.last, body=b"<presence/>")
+        self.pair.run()
+        self.states()
+        made.stop()
+        self.pair.run()
+        self.assertEqual(self.last.first("expires"), "0")
+        self.pair.notify(self.last, "terminated;reason=timeout")
+        self.pair.run(40.0, 1.0)
+        self.assertEqual((self.states(), len(self.router)), ([], 0))
