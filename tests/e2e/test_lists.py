@@ -8,18 +8,16 @@ from typing import Any, ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.rls.listwatch import Taken, WatchedList
-from tests.e2e.daemon import Daemon, tables
-from tests.e2e.deployments import AllInOne, free_port
+from tests.e2e.deployments import AllInOne
 from tests.e2e.phone import NOTED, Phone, Watch, aor, pidf
 from tests.e2e.test_rules import EVERYTHING, one, rule, ruleset
-from tests.e2e.wire import HOST, Message
+from tests.e2e.wire import Message
 from tests.e2e.xdm import index
 
 SERVICES = index("alice", "rls-services")
 LISTS = index("alice")
 FRIENDS = "alice-friends"
 ACCEPT = "application/pidf+xml, application/rlmi+xml, multipart/related"
-REMOTE = "other.example"
 
 
 def services(*members: str, user: str = FRIENDS, inner: str = "") -> bytes:
@@ -211,23 +209,3 @@ class RestartTests(ListTestCase):
         self.assertTrue(buddies.take().full)
         self.phone("carol").publish(pidf("carol", "back"))
         buddies.until({aor("bob"): "active here", aor("carol"): "active back"})
-
-
-class RemoteTests(ListTestCase):
-    """A member whose domain is served by another process (PRS-4, RLS-19, RLS-20)."""
-
-    members: ClassVar[tuple[str, ...]] = (aor("bob"), f"sip:erin@{REMOTE}")
-
-    def setUp(self) -> None:
-        """Start a Presence Server of another domain, too."""
-        port = free_port()
-        points = {"tcp": {"transport": "tcp", "auth": "trust", "port": port}}
-        settings = tables(trust={"peers": [HOST]}, domain_aliases={})
-        settings["domains"] = [REMOTE]
-        self.remote = Daemon(self, points, (), settings).start()
-        self.changed = {
-            "locator": {"hosts": {REMOTE: [f"sip:{HOST}:{port};transport=tcp"]}},
-            "trust": {"peers": [HOST]},
-            "rls": {"window": 0.1, "rate": 1000.0},
-        }
-        super().setUp()
