@@ -106,6 +106,8 @@ class PresenceService(Service):
         node.guard.start()
         node.turns.start()
         node.events.resume()
+        if node.lists is not None:
+            node.lists.resume()
         node.removals.start()
         if node.proxy is not None:
             node.proxy.start()

@@ -48,6 +48,10 @@ class ListServer:
         self.package.resume()
         self.local.settle()
 
+    def resume(self) -> None:
+        """This process can be reached: begin to watch members (RLO-06)."""
+        self.pace.start()
+
     def stop(self) -> None:
         """Begin and end nothing any more; what is durable goes on after the next start."""
         self.local.stop()

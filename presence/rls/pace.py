@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -16,12 +18,14 @@ Job = Callable[[], object]
 
 
 class Pace:
-    """Does jobs of several owners in turn, so many a second.
+    """Does jobs of several owners in turn, so many a second, once it is started.
 
     :param clock: delayed calls.
     :param rate: jobs a second of one owner.
     :param total: of all together.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime, rate: float, total: float) -> None:
         self.rate = rate
@@ -30,6 +34,7 @@ class Pace:
         self._jobs: dict[Hashable, deque[tuple[Job, float]]] = {}
         self._debts: dict[Hashable, float] = {}
         self._call: IDelayedCall | None = None
+        self._started = False
 
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._jobs.values())
@@ -40,7 +45,15 @@ class Pace:
         :param weight: share of a job of 1 that it is.
         """
         self._jobs.setdefault(owner, deque()).append((job, weight))
-        if self._call is None:
+        self._schedule()
+
+    def start(self) -> None:
+        """Everything that jobs need is there: after a restart, all subscriptions (PSV-20)."""
+        self._started = True
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._started and self._jobs and self._call is None:
             self._call = self._clock.callLater(0, self._portion)
 
     def forget(self, owner: Hashable) -> None:
@@ -70,7 +83,11 @@ class Pace:
             while jobs and share > 0:
                 job, weight = jobs.popleft()
                 share -= weight
-                job()
+                try:
+                    job()
+                except Exception:
+                    # A bug in one must not keep the others waiting for ever.
+                    self._log.failure("a subscription to a member cannot begin or end")
             left -= budget - max(share, 0.0)
             if self._jobs.get(owner) is jobs:
                 del self._jobs[owner]
