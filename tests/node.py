@@ -99,7 +99,7 @@ class Peer:
     def send(self, request: Request | bytes) -> None:
         """Send octets or a request to the server."""
         data = request if isinstance(request, bytes) else request.encode()
-        self.transport.flow_to(SERVER).send(data)
+        self.transport.flow_to(self.node.address).send(data)
 
     def ask(self, request: Request | bytes, seconds: float = 0.1) -> Response:
         """Send a request, let time pass and give the last response."""
@@ -173,6 +173,10 @@ class Peer:
 class Node:
     """A Presence Server on a loop network.
 
+    :param address: where it is.
+    :param domain: that it serves.
+    :param hosts: where it finds other domains.
+
     :ivar clock: drives everything; ``wall`` runs with it from 2026 on.
     """
 
@@ -192,19 +196,23 @@ class Node:
         tcp: bool = True,
         store: MemoryStore | None = None,
         network: LoopNetwork | None = None,
+        address: tuple[str, int] = SERVER,
+        domain: str = DOMAIN,
+        hosts: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.interval = interval
+        self.address = address
         self.network = network or LoopNetwork(Clock(), seed)
         self.clock: Clock = self.network.clock  # type: ignore[assignment]
         self.wheel = TimerWheel(self.clock)
-        self.domains = Domains([DOMAIN], {"192.0.2.1": DOMAIN})
+        self.domains = Domains([domain], {address[0]: domain})
         self.identities = identities or IdentityPolicy(
             trust or TrustPolicy(), self.domains, mode=mode
         )
         self.ua = UserAgent(
             self.clock,
             self.wheel,
-            Locator(RecordCache(NoNames(), self.clock), self.clock),
+            Locator(RecordCache(NoNames(), self.clock), self.clock, static=hosts),
             self.identities,
             agent="txpresence",
             tokens=TokenSource(),
@@ -223,10 +231,14 @@ class Node:
             policy or NotifierPolicy(),
             self.wall,
         )
+        self.add_parts()
         self.done(self.store.start())
         self.done(Deferred.fromCoroutine(self.presence.recover()))
         for protocol in ("UDP", "TCP") if tcp else ("UDP",):
-            self.done(self.ua.start_transport(self.network.transport(SERVER, protocol)))
+            self.done(self.ua.start_transport(self.network.transport(address, protocol)))
+
+    def add_parts(self) -> None:
+        """What it has besides, before it recovers: nothing."""
 
     def wall(self) -> float:
         """Wall-clock seconds."""
@@ -257,9 +269,13 @@ class Node:
 
     def restart(self) -> Node:
         """Another node on the same store and clock, as after the end of this process."""
+        self.stop()
+        return Node(store=self.store, network=self.network, interval=self.interval)
+
+    def stop(self) -> None:
+        """End it; its store keeps what it has."""
         self.presence.stop()
         self.done(self.store.stop())
         for deferred in self.ua.stop():
             self.done(deferred)
         self.wheel.stop()
-        return Node(store=self.store, network=self.network, interval=self.interval)

@@ -12,11 +12,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from presence.rls.backend import Watching
+from presence.rls.definitions import member_key
 from presence.rls.subscription import ListSettings, ListSubscription
 from presence.rls.table import Terms
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, Notification
 from pysip.header import accepts, parse_accept, parse_token_list
+from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,13 +161,17 @@ class ListPackage:
         return finding.addCallback(lambda _: None)
 
     def possible(self, request: Request) -> bool:
-        """Whether there may be a list of that name: no user's address is one (XDM-45)."""
+        """Whether there may be a list of that name: no user's address is one (XDM-45).
+
+        With parameters, such as ``;pres-list=friends``, it is more than an address (XDM-56).
+        """
         try:
             uri = self._domains.canonical(request.uri)
+            plain = member_key(request.uri) == canonical_aor(request.uri)
         except ParseError:
             return False
         host = uri.rpartition("@")[2]
-        return self._domains.served(host) is not None and not self._is_user(uri)
+        return self._domains.served(host) is not None and not (plain and self._is_user(uri))
 
     def resolve(self, request: Request) -> str:
         """The list, as :meth:`prepare` has found it.
