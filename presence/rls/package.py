@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from presence.rls.model import Service
     from presence.rls.pace import Pace
     from presence.rls.services import HeldService, ServiceSource
+    from presence.rls.table import Report
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import ISubscription
     from pysip.interfaces import Identity
@@ -312,17 +313,31 @@ class ListPackage:
             return _NOTHING
         if watch.list is None or not (watch.over or watch.list.complete):
             return _NOTHING if watch.over else None
-        version = subscription.sequence
-        report = watch.list.report(version, self._tokens.tag(), watch.terms)
-        if not subscription.lasting and not watch.over:
-            watch.stop()
+        report = self._report(subscription, watch, watch.list)
         if report is None:
             return Notification(digest=subscription.delivered or 0)
+        if not subscription.lasting and not watch.over:
+            watch.stop()
         if watch.kept.packed:
-            return Notification(
-                report.content_type, gzip.compress(report.body, 6), report.mark, encoding="gzip"
-            )
+            packed = gzip.compress(report.body, 6)
+            return Notification(report.content_type, packed, report.mark, encoding="gzip")
         return Notification(report.content_type, report.body, report.mark)
+
+    def _report(
+        self, subscription: ISubscription, watch: ListWatch, told: ListSubscription
+    ) -> Report | None:
+        """What the next NOTIFY tells; one that leaves in any case tells all rather than nothing.
+
+        All may have been told between a SUBSCRIBE and its answer.  The NOTIFY that follows the
+        answer tells it, too (RLS-07), and without a body it would leave a gap between versions
+        (RLS-06).
+        """
+        version = subscription.sequence
+        report = told.report(version, self._tokens.tag(), watch.terms)
+        if report is None and subscription.forced:
+            told.table.refresh()
+            report = told.report(version, self._tokens.tag(), watch.terms)
+        return report
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """The last notification has arrived."""

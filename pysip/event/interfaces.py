@@ -204,6 +204,10 @@ class ISubscription(Interface):
     delivered: int | None = Attribute(
         "Digest of the notification last acknowledged; None when that is not known."
     )
+    forced: bool = Attribute(
+        "The notification that is asked for leaves in any case: it answers a SUBSCRIBE, or an"
+        " attempt to send it has failed."
+    )
     lasting: bool = Attribute("False for a fetch, which gets one NOTIFY and is gone.")
     created: float = Attribute("Wall-clock time of its SUBSCRIBE.")
     deadline: float = Attribute("Monotonic time of its expiry.")

@@ -296,6 +296,7 @@ class LocalSubscriptions:
     def _tell(self, subscription: LocalSubscription) -> None:
         sink, due = subscription.sink, subscription.due
         subscription.due = NOT_DUE
+        subscription.forced = due == FORCED
         if sink is None or not (subscription.ending or self._live.table.holds(subscription)):
             return  # its end waits for the store
         package = self._packages.by_name[subscription.package]

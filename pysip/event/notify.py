@@ -138,6 +138,7 @@ class NotifySender:
         dialog = subscription.dialog
         now = self._clock.seconds()
         notification = _NOTHING
+        subscription.forced = forced
         if subscription.state != "terminated":
             made = self._packages[subscription.package].notification(subscription)
             if made is None:  # the package has to gather it first

@@ -45,6 +45,7 @@ class Subscription(Timed):
     :ivar instance: ``+sip.instance`` of the subscriber's Contact, or "".
     :ivar ready: its creation is durable, NOTIFYs may leave.
     :ivar due: a further NOTIFY is owed (NOT_DUE, CHANGED or FORCED).
+    :ivar forced: the NOTIFY being made leaves in any case.
     :ivar delivered: digest of the view the watcher last acknowledged.
     :ivar reason: why it ends, "" while it lives.
     :ivar ending: Subscription-State of the last NOTIFY, "" while it lives.
@@ -64,6 +65,7 @@ class Subscription(Timed):
         "entity",
         "event",
         "event_params",
+        "forced",
         "id",
         "instance",
         "notifier",
@@ -115,6 +117,7 @@ class Subscription(Timed):
         self.data: object = None
         self.ready = False
         self.due = NOT_DUE
+        self.forced = False
         self.delivered: int | None = None
         self.reason = ""
         self.ending = ""
