@@ -8,9 +8,11 @@ show exactly that (RLS-06 to RLS-14, RLS-22, RLS-26, RLO-02, RLO-06).
 from __future__ import annotations
 
 import gc
+import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from presence.rls.listwatch import WatchedList
@@ -39,6 +41,11 @@ _LOST = 45.0
 """Seconds after which a server is missed that does not answer, or is back."""
 _REST = 200.0
 """Seconds after which nothing is left of what has ended."""
+
+
+def resident() -> int:
+    """Resident memory of this process in octets."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Watching:
@@ -331,7 +338,7 @@ class ListModelTests(DocumentsTestCase):
     def test_truth(self) -> None:
         """The tables always equal the truth; what has ended leaves nothing behind."""
         self.live(300)
-        before = self.census()
+        before, memory = self.census(), resident()
         self.live(STEPS)
         self.assertGreater(self.compared, STEPS // 25)
         self.assertEqual(len(self.node.presence.notifier), 0)
@@ -346,5 +353,6 @@ class ListModelTests(DocumentsTestCase):
             and name not in REMEMBERED
         }
         self.assertEqual(grown, {})
+        self.assertLess(resident() - memory, 24 << 20)
         self.node.stop()
         self.elsewhere.stop()
