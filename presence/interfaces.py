@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from presence.records import WatcherRecord
+    from presence.rls.listwatch import Taken
     from presence.rules.model import Decision
-    from presence.watcher import PresenceWatch
+    from presence.watcher import ListWatch, PresenceWatch
     from pysip.event.interfaces import ISubscription
     from pysip.event.records import BindingRecord, PublicationRecord
     from pysip.interfaces import Identity
@@ -180,3 +181,19 @@ class IWatchListener(Interface):
 
     def ended(watch: PresenceWatch, reason: str, retry_after: float | None) -> None:
         """The subscription has ended; ``retry_after`` when it will be made anew."""
+
+
+class IListListener(Interface):
+    """Who looks at lists."""
+
+    def list_changed(watch: ListWatch, taken: Taken) -> None:
+        """A NOTIFY has come: the state of ``watch`` is new, and perhaps its table.
+
+        :param taken: what is new in the table.
+        """
+
+    def failed(watch: ListWatch, response: Response | None, retry_after: float | None) -> None:
+        """As of :class:`IWatchListener`."""
+
+    def ended(watch: ListWatch, reason: str, retry_after: float | None) -> None:
+        """As of :class:`IWatchListener`; the table is kept until there is a new one."""
