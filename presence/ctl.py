@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from presence.commands import authorize, publish, rules, watch, watchers, xcap
+    from presence.commands import authorize, lists, publish, rules, watch, watchers, xcap
 
     parser = argparse.ArgumentParser(
         prog="presencectl",
         description=(
             "Manage accounts of a presence server, publish presence and watch it, "
-            "decide who may watch you, read and write documents."
+            "decide who may watch you, keep lists, read and write documents."
         ),
         epilog=(
             "presencectl COMMAND --help shows the options of a command and examples.\n\n"
@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     watchers.add_parser(parsers)
     authorize.add_parser(parsers)
     rules.add_parser(parsers)
+    lists.add_parser(parsers)
     xcap.add_parser(parsers)
     return parser
 

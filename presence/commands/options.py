@@ -155,7 +155,9 @@ def presentity(text: str, option: str = "", domain: str = "") -> str:
     :param domain: the own domain; "" when there is none.
     :raises CommandError: it is no address.
     """
-    uri = text if text.partition(":")[0] in ("sip", "sips", "pres", "tel") else f"sip:{text}"
+    scheme, _, rest = text.partition(":")
+    known = scheme.lower() in ("sip", "sips", "pres", "tel")
+    uri = f"{scheme.lower()}:{rest}" if known else f"sip:{text}"
     if domain and uri.startswith("sip:") and "@" not in uri:
         uri = f"{uri}@{domain}"
     try:

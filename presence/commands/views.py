@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from presence.commands import details
+from presence.commands.listrows import Place, Row, changed_rows
 from presence.pidf.parse import DocumentError
 from presence.pidf.plain import plain
 from presence.pidf.summary import Summary, latest_person, reachable, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from presence.commands.session import Output
-    from presence.watcher import PresenceWatch
+    from presence.rls.listwatch import Taken
+    from presence.watcher import ListWatch, PresenceWatch
 
 _EXPLAINED = {
     "": "waiting for the server",
@@ -27,12 +27,32 @@ _EXPLAINED = {
 }
 
 
+class Presentity(Protocol):
+    """Somebody who is watched, by himself or as a member of a list."""
+
+    @property
+    def uri(self) -> str:
+        """As it is addressed."""
+
+    @property
+    def state(self) -> str:
+        """Of the subscription; "" before anything is known."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is terminated, or ""."""
+
+    @property
+    def document(self) -> bytes | None:
+        """The newest presence document, None without any."""
+
+
 @attrs.frozen(slots=True)
 class Appearance:
     """What is seen of a presentity.
 
     :ivar status: ``open``, ``closed``, ``offline`` (nothing is published), ``unknown``
-        (nothing is said), or "" while there is no document.
+        (nothing is said), ``list`` for a list, or "" while there is no document.
     :ivar text: activities, moods, notes, and the state of the subscription when it is not
         active.
     :ivar details: what else is known, in lines.
@@ -43,20 +63,15 @@ class Appearance:
     details: tuple[str, ...] = ()
 
 
-def appearance(watch: PresenceWatch, now: float) -> Appearance:
+def appearance(watch: Presentity, now: float) -> Appearance:
     """What is seen of ``watch``.
 
     :param now: wall-clock seconds.
     """
-    parts = []
-    explained = _EXPLAINED.get(watch.state)
-    if watch.state == "terminated" and watch.reason:
-        explained = f"subscription ended: {plain(watch.reason)}"
+    parts = [_explained(watch.state, watch.reason)]
     summary = summary_of(watch)
-    if explained:
-        parts.append(f"({explained})")
     if summary is None:
-        return Appearance("", " ".join(parts))
+        return Appearance("", parts[0])
     parts.append(", ".join(details.doings(latest_person(summary), now)))
     notes = list(summary.notes)
     for service in summary.services:
@@ -73,7 +88,39 @@ def appearance(watch: PresenceWatch, now: float) -> Appearance:
     return Appearance(_status(summary), text, tuple(details.lines(summary, now)))
 
 
-def summary_of(watch: PresenceWatch) -> Summary | None:
+def list_appearance(watch: ListWatch) -> Appearance:
+    """What is seen of a list as such."""
+    explained = _explained(watch.state, watch.reason)
+    ended = watch.state == "terminated" and watch.reason
+    if watch.table.version is None or watch.state == "pending" or ended:
+        return Appearance("", explained)
+    return _list_of(len(watch.table.members), explained)
+
+
+def row_appearance(row: Row, now: float) -> Appearance:
+    """What is seen of a member of a list.
+
+    :param now: wall-clock seconds.
+    """
+    if row.size is not None:
+        return _list_of(row.size, _explained(row.state, row.reason))
+    return appearance(row, now)
+
+
+def _list_of(size: int, explained: str) -> Appearance:
+    members = "1 member" if size == 1 else f"{size} members"
+    return Appearance("list", f"{explained} {members}".strip())
+
+
+def _explained(state: str, reason: str) -> str:
+    """What there is to say of a subscription that is not active."""
+    explained = _EXPLAINED.get(state, "")
+    if state == "terminated" and reason:
+        explained = f"subscription ended: {plain(reason)}"
+    return f"({explained})" if explained else ""
+
+
+def summary_of(watch: Presentity) -> Summary | None:
     """The document of ``watch`` in short, None without one.
 
     What was seen before permission was taken away, or asked for again, is no state of now.
@@ -97,6 +144,9 @@ class View(Protocol):
     def show(self, watch: PresenceWatch, *, notified: bool) -> None:
         """``watch`` is new; ``notified`` by a NOTIFY."""
 
+    def show_list(self, watch: ListWatch, taken: Taken, *, notified: bool) -> None:
+        """``watch`` is new: ``taken`` tells what in its table."""
+
     def remark(self, text: str) -> None:
         """Something to say beside."""
 
@@ -109,6 +159,7 @@ class LineView:
         self._errors = errors
         self._wall = wall
         self._shown: dict[PresenceWatch, Appearance] = {}
+        self._listed: dict[Place, Appearance] = {}
 
     def show(self, watch: PresenceWatch, *, notified: bool) -> None:
         """Print what is seen, if it is other than before."""
@@ -116,8 +167,25 @@ class LineView:
         seen = appearance(watch, now)
         if self._shown.get(watch) != seen:
             self._shown[watch] = seen
-            line = f"{_local(now)}  {watch.uri}  {seen.status or '-'}  {seen.text}".rstrip()
-            self._output.write("".join(f"{text}\n" for text in (line, *map(_below, seen.details))))
+            self._output.write(_lines(now, watch.uri, seen))
+
+    def show_list(self, watch: ListWatch, taken: Taken, *, notified: bool) -> None:
+        """Print what is seen of the list and of its members, if it is other than before."""
+        now = self._wall()
+        self._show((watch.uri,), watch.uri, list_appearance(watch), now)
+        for uri in taken.removed:
+            for place in [p for p in self._listed if p[:2] == (watch.uri, uri)]:
+                del self._listed[place]
+            self._output.write(_lines(now, plain(uri), Appearance("", "(no member any more)")))
+        for row in changed_rows(watch, taken):
+            uri = plain(row.uri)
+            label = f"{row.name} <{uri}>" if row.name else uri
+            self._show(row.place, label, row_appearance(row, now), now)
+
+    def _show(self, place: Place, label: str, seen: Appearance, now: float) -> None:
+        if self._listed.get(place) != seen:
+            self._listed[place] = seen
+            self._output.write(_lines(now, label, seen))
 
     def remark(self, text: str) -> None:
         """Print to the errors."""
@@ -125,12 +193,13 @@ class LineView:
 
 
 class JsonView:
-    """One JSON object per NOTIFY, one a line."""
+    """One JSON object a line: per NOTIFY of a presentity, per change in a list."""
 
     def __init__(self, output: Output, errors: Output, wall: Callable[[], float]) -> None:
         self._output = output
         self._errors = errors
         self._wall = wall
+        self._lists: dict[ListWatch, tuple[object, ...]] = {}
 
     def show(self, watch: PresenceWatch, *, notified: bool) -> None:
         """Print a NOTIFY with everything it told."""
@@ -138,73 +207,78 @@ class JsonView:
             return
         now = self._wall()
         found: dict[str, object] = {
-            "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
             "presentity": watch.uri,
             "subscription": watch.state,
             "status": appearance(watch, now).status or None,
         }
-        summary = summary_of(watch)
-        if summary is not None and watch.document is not None:
-            found |= attrs.asdict(summary)
-            found["document"] = watch.document.decode("utf-8", "replace")
-        self._output.line(_escaped(json.dumps(found, ensure_ascii=False)))
+        self._print(now, found | _told(watch))
+
+    def show_list(self, watch: ListWatch, taken: Taken, *, notified: bool) -> None:
+        """Print the list when its state or its members are others, then each member's change."""
+        if not notified:
+            return
+        now = self._wall()
+        members = tuple(watch.table.members)
+        head = (watch.state, watch.table.version is None, members)
+        if self._lists.get(watch) != head:
+            self._lists[watch] = head
+            self._print(now, {"list": watch.uri, "subscription": watch.state, "members": members})
+        for uri in taken.removed:
+            self._print(now, {"list": watch.uri, "presentity": uri, "removed": True})
+        for row in changed_rows(watch, taken):
+            of_row: dict[str, object] = {
+                "list": row.place[-2],
+                "presentity": row.uri,
+                "name": row.name or None,
+                "subscription": row.state,
+                "reason": row.reason or None,
+                "status": row_appearance(row, now).status or None,
+            }
+            self._print(now, of_row | _told(row))
+
+    def _print(self, now: float, found: dict[str, object]) -> None:
+        time = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        self._output.line(_escaped(json.dumps({"time": time, **found}, ensure_ascii=False)))
 
     def remark(self, text: str) -> None:
         """Print to the errors."""
         self._errors.line(f"presencectl: {text}")
 
 
-class TableView:
-    """A table on a terminal, written anew in its place at each change.
+class TerminalView:
+    """Lines, until a list turns up: then a table."""
 
-    :param rows: the presentities, in the order to show.
-    :param width: gives the columns of the terminal.
-    """
-
-    def __init__(
-        self,
-        output: Output,
-        wall: Callable[[], float],
-        rows: Sequence[str],
-        width: Callable[[], int] = lambda: shutil.get_terminal_size().columns,
-    ) -> None:
-        self._output = output
-        self._wall = wall
-        self._width = width
-        self._rows: dict[str, tuple[str, Appearance]] = {
-            uri: ("", Appearance("", "(waiting for the server)")) for uri in rows
-        }
-        self._remark = ""
-        self._height = 0
-        self._draw()
+    def __init__(self, lines: View, table: Callable[[], View]) -> None:
+        self._view = lines
+        self._table: Callable[[], View] | None = table
 
     def show(self, watch: PresenceWatch, *, notified: bool) -> None:
-        """Write the table anew if a row has changed."""
-        seen = appearance(watch, self._wall())
-        before = self._rows.get(watch.uri)
-        if before is None or before[1] != seen or (notified and not before[0]):
-            self._rows[watch.uri] = (_local(self._wall()), seen)
-            self._draw()
+        """As the view of now does."""
+        self._view.show(watch, notified=notified)
+
+    def show_list(self, watch: ListWatch, taken: Taken, *, notified: bool) -> None:
+        """As a table."""
+        if self._table is not None:
+            self._view, self._table = self._table(), None
+        self._view.show_list(watch, taken, notified=notified)
 
     def remark(self, text: str) -> None:
-        """Show the last remark under the table."""
-        self._remark = f"{_local(self._wall())}  {plain(text)}"
-        self._draw()
+        """As the view of now does."""
+        self._view.remark(text)
 
-    def _draw(self) -> None:
-        columns = ["PRESENTITY", "STATUS", "SINCE"]
-        first = max(map(_cells, [columns[0], *self._rows]))
-        lines = [f"{columns[0]:<{first}}  {columns[1]:<8}  {columns[2]:<8}  NOTE"]
-        for uri, (since, seen) in self._rows.items():
-            padded = uri + " " * (first - _cells(uri))
-            lines.append(f"{padded}  {seen.status or '-':<8}  {since or '-':<8}  {seen.text}")
-        if self._remark:
-            lines.append(self._remark)
-        # A line that wraps would be counted wrongly when the table is written anew.
-        lines = [_cut(line.rstrip(), self._width() - 1) for line in lines]
-        up = f"\x1b[{self._height}A" if self._height else ""
-        self._output.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
-        self._height = len(lines)
+
+def _lines(now: float, label: str, seen: Appearance) -> str:
+    """A line, and lines of details below it."""
+    line = f"{local_time(now)}  {label}  {seen.status or '-'}  {seen.text}".rstrip()
+    return "".join(f"{text}\n" for text in (line, *map(_below, seen.details)))
+
+
+def _told(watch: Presentity) -> dict[str, object]:
+    """What a document tells, and the document."""
+    summary = summary_of(watch)
+    if summary is None or watch.document is None:
+        return {}
+    return attrs.asdict(summary) | {"document": watch.document.decode("utf-8", "replace")}
 
 
 def _below(text: str) -> str:
@@ -220,22 +294,6 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def _local(seconds: float) -> str:
+def local_time(seconds: float) -> str:
+    """Wall-clock seconds as the clock on the wall shows them."""
     return datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
-
-
-def _cells(text: str) -> int:
-    """Columns that ``text`` takes on a terminal."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
-def _cut(text: str, width: int) -> str:
-    """``text`` shortened to ``width`` columns."""
-    if _cells(text) <= width:
-        return text
-    while text and _cells(text) > width - 1:
-        text = text[:-1]
-    return text + "…"

@@ -1,4 +1,4 @@
-"""``presencectl watch``: see the presence of others change."""
+"""``presencectl watch``: see the presence of others change, one by one or whole lists."""
 
 from __future__ import annotations
 
@@ -21,9 +21,18 @@ from presence.commands.options import (
     presentity,
 )
 from presence.commands.session import Output, run
-from presence.commands.views import JsonView, LineView, TableView, View
-from presence.interfaces import IWatchListener
-from presence.watcher import FetchError, PresenceWatch, Watcher, WatcherTerms
+from presence.commands.tableview import TableView
+from presence.commands.views import JsonView, LineView, TerminalView, View
+from presence.interfaces import IListListener, IWatchListener
+from presence.rls.listwatch import Taken
+from presence.watcher import (
+    FetchError,
+    ListWatch,
+    PresenceWatch,
+    Watcher,
+    WatcherTerms,
+    is_list,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,13 +52,26 @@ presencectl watch bob carol dave              (in alice's domain, with $PRESENCE
 presencectl watch bob --json | jq -r .status
 presencectl watch bob --json | jq .persons
 presencectl watch bob --fetch
+presencectl watch alice-friends               (all members of a list, as a table)
+presencectl watch alice-friends --json | jq -r '[.presentity, .status] | @tsv'
 """,
     )
     parser.add_argument(
-        "uris", metavar="URI", nargs="+", help="who to watch; user alone means your own domain"
+        "uris",
+        metavar="URI",
+        nargs="+",
+        help="who to watch, or the URI of a list (presencectl list show tells yours); user alone "
+        "means your own domain",
     )
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object per NOTIFY, one a line, for scripts"
+        "--list",
+        action="store_true",
+        help="subscribe as to a list at once (default: when the server says that it is one)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object per NOTIFY, and per change in a list, one a line, for scripts",
     )
     parser.add_argument("--fetch", action="store_true", help="ask for the state once and exit")
     add_expires_option(parser, "a")
@@ -72,17 +94,23 @@ def make_watcher(client: PresenceClient, uris: Sequence[str], expires: int) -> W
     )
 
 
-@implementer(IWatchListener)
+@implementer(IWatchListener, IListListener)
 class WatchCommand(LastingCommand):
-    """Watches until it is interrupted, or nobody is left to watch."""
+    """Watches until it is interrupted, or nobody is left to watch.
 
-    def __init__(self, uris: Sequence[str], view: View, expires: int = 3600) -> None:
+    :param lists: all that is watched are lists; else what the server calls one (RLS-01).
+    """
+
+    def __init__(
+        self, uris: Sequence[str], view: View, expires: int = 3600, *, lists: bool = False
+    ) -> None:
         super().__init__()
         self._uris = uris
         self._view = view
         self._expires = expires
+        self._lists = lists
         self._all: Watcher | None = None
-        self._watches: list[PresenceWatch] = []
+        self._watches: dict[str, PresenceWatch | ListWatch] = {}
         self._status = OK
 
     def run(self, client: PresenceClient) -> Deferred[int]:
@@ -91,7 +119,8 @@ class WatchCommand(LastingCommand):
         self._all = watcher = make_watcher(client, self._uris, self._expires)
         self._keep(client)
         for uri in self._uris:
-            self._watches.append(watcher.watch(uri, self))
+            begin = watcher.watch_list if self._lists else watcher.watch
+            self._watches[uri] = begin(uri, self)
         self._end_if_nobody_is_left()
         return self._over
 
@@ -100,14 +129,15 @@ class WatchCommand(LastingCommand):
             self._all.refresh()
 
     def _stop(self) -> Deferred[Any]:
-        return DeferredList([watch.stop() for watch in self._watches if not watch.ended])
+        return DeferredList([watch.stop() for watch in self._watches.values() if not watch.ended])
 
     def remark(self, text: str) -> None:
         """Tell the user of something that will be made good."""
         self._view.remark(text)
 
     def _end_if_nobody_is_left(self) -> None:
-        if len(self._watches) == len(self._uris) and all(w.ended for w in self._watches):
+        watches = self._watches.values()
+        if len(watches) == len(self._uris) and all(w.ended for w in watches):
             self._end(self._status or REFUSED)
 
     def changed(self, watch: PresenceWatch) -> None:
@@ -115,11 +145,25 @@ class WatchCommand(LastingCommand):
         if not self._ending:
             self._view.show(watch, notified=True)
 
-    def failed(
-        self, watch: PresenceWatch, response: Response | None, retry_after: float | None
-    ) -> None:
-        """Refused, or no answer."""
+    def list_changed(self, watch: ListWatch, taken: Taken) -> None:
+        """A NOTIFY of a list has come."""
         if self._ending:
+            return
+        if watch.problem:
+            self._view.remark(f"{watch.uri}: what has come is no list ({watch.problem})")
+        self._view.show_list(watch, taken, notified=True)
+
+    def failed(
+        self,
+        watch: PresenceWatch | ListWatch,
+        response: Response | None,
+        retry_after: float | None,
+    ) -> None:
+        """Refused, or no answer; a list is watched as such."""
+        if self._ending:
+            return
+        if isinstance(watch, PresenceWatch) and is_list(response) and self._all is not None:
+            self._watches[watch.uri] = self._all.watch_list(watch.uri, self)
             return
         error = self._refusal(f"watching {watch.uri}", response)
         if retry_after is None:
@@ -129,12 +173,17 @@ class WatchCommand(LastingCommand):
         else:
             self._view.remark(f"{error}; trying again in {retry_after:.0f} s")
 
-    def ended(self, watch: PresenceWatch, reason: str, retry_after: float | None) -> None:
+    def ended(
+        self, watch: PresenceWatch | ListWatch, reason: str, retry_after: float | None
+    ) -> None:
         """The subscription has ended, perhaps only to be made anew."""
         if self._ending:
             return
         if retry_after is None:
-            self._view.show(watch, notified=False)
+            if isinstance(watch, ListWatch):
+                self._view.show_list(watch, Taken(False), notified=False)
+            else:
+                self._view.show(watch, notified=False)
             self._end_if_nobody_is_left()
         elif retry_after > 0:
             self._view.remark(
@@ -144,21 +193,22 @@ class WatchCommand(LastingCommand):
 
 
 class FetchCommand(Ending):
-    """Asks once for each presentity."""
+    """Asks once for each presentity or list.
 
-    def __init__(self, uris: Sequence[str], view: View) -> None:
+    :param lists: see :class:`WatchCommand`.
+    """
+
+    def __init__(self, uris: Sequence[str], view: View, *, lists: bool = False) -> None:
         super().__init__()
         self._uris = uris
         self._view = view
+        self._lists = lists
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Fetch; fires with the exit status when all answers are there."""
         self._client = client
         watcher = make_watcher(client, self._uris, 0)
-        statuses: list[Deferred[int]] = []
-        for uri in self._uris:
-            fetched = watcher.fetch(uri)
-            statuses.append(fetched.addCallbacks(self._show, self._failed, errbackArgs=(uri,)))
+        statuses = [Deferred.fromCoroutine(self._fetch(watcher, uri)) for uri in self._uris]
         DeferredList(statuses).addCallback(
             lambda results: self._end(next((s for _, s in results if s), OK))
         )
@@ -168,17 +218,33 @@ class FetchCommand(Ending):
         """Wait no longer."""
         self._end(OK)
 
+    async def _fetch(self, watcher: Watcher, uri: str) -> int:
+        try:
+            if not self._lists:
+                try:
+                    return self._show(await watcher.fetch(uri))
+                except FetchError as error:
+                    if not is_list(error.response):
+                        raise
+            return self._show_list(await watcher.fetch_list(uri))
+        except FetchError as error:
+            told = self._refusal(f"watching {uri}", error.response)
+            self._view.remark(str(told))
+            return told.status
+
     def _show(self, watch: PresenceWatch) -> int:
         watch.reason = ""  # a fetch always ends; that is no news
         self._view.show(watch, notified=True)
         return OK
 
-    def _failed(self, failure: object, uri: str) -> int:
-        value = getattr(failure, "value", None)
-        response = value.response if isinstance(value, FetchError) else None
-        error = self._refusal(f"watching {uri}", response)
-        self._view.remark(str(error))
-        return error.status
+    def _show_list(self, watch: ListWatch) -> int:
+        watch.reason = ""
+        if watch.problem:
+            self._view.remark(f"{watch.uri}: what has come is no list ({watch.problem})")
+            return REFUSED
+        everything = Taken(True, full=True, changed=tuple(watch.table.members))
+        self._view.show_list(watch, everything, notified=True)
+        return OK
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -186,14 +252,17 @@ def _run(options: argparse.Namespace) -> int:
     check_expires(options)
     uris = list(dict.fromkeys(presentity(u, "", settings.user.host) for u in options.uris))
     output, errors = Output(sys.stdout), Output(sys.stderr)
-    view: View
+    lines = LineView(output, errors, time.time)
+    view: View = lines
     if options.json:
         view = JsonView(output, errors, time.time)
-    elif sys.stdout.isatty() and len(uris) > 1 and not options.fetch:
-        view = TableView(output, time.time, uris)
-    else:
-        view = LineView(output, errors, time.time)
+    elif sys.stdout.isatty() and not options.fetch:
+        view = TerminalView(lines, lambda: TableView(output, time.time, uris))
+        if len(uris) > 1 or options.list:
+            view = TableView(output, time.time, uris)
     command = (
-        FetchCommand(uris, view) if options.fetch else WatchCommand(uris, view, options.expires)
+        FetchCommand(uris, view, lists=options.list)
+        if options.fetch
+        else WatchCommand(uris, view, options.expires, lists=options.list)
     )
     return run(settings, command, output, debug=options.debug)

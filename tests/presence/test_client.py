@@ -14,7 +14,8 @@ from presence.commands.failures import AUTHENTICATION, OK, REFUSED, UNREACHABLE,
 from presence.commands.ownsphere import UnknownSphereError, fetch_sphere
 from presence.commands.publish import PublishCommand, Publishing
 from presence.commands.session import ClientCommand, Output, Process, Session
-from presence.commands.views import JsonView, LineView, TableView, View
+from presence.commands.tableview import TableView
+from presence.commands.views import JsonView, LineView, View
 from presence.commands.watch import FetchCommand, WatchCommand
 from presence.link import UnreachableError
 from presence.source import Status
@@ -442,7 +443,7 @@ class WatchTests(CommandCase):
 
     def test_table(self) -> None:
         """A table that is written anew in its place."""
-        view = TableView(Output(self.out), self.node.wall, [BOB, CAROL], lambda: 60)
+        view = TableView(Output(self.out), self.node.wall, [BOB, CAROL], lambda: 60, lambda: 24)
         self.watch(BOB, CAROL, view=view)
         self.phone.publish(pidf(note="n" * 100))
         self.node.advance(1)
