@@ -12,17 +12,8 @@ import attrs
 from presence.commands.failures import REFUSED, CommandError
 from presence.commands.xcapsession import http_refusal, no_answer
 from presence.rls.definitions import services_path
-from presence.rls.ownlists import (
-    NO_SERVICES,
-    Entry,
-    OwnService,
-    add_members,
-    list_uri,
-    lists_path,
-    put_list,
-    read_services,
-    service_element,
-)
+from presence.rls.listedit import NO_SERVICES, add_members, put_list, service_element
+from presence.rls.ownlists import Entry, OwnService, list_uri, lists_path, read_services
 from pysip.uri import SipUri, escape_user, parse_uri, unescape
 from xcap.agent import NoAnswer
 from xcap.canonical import canonical_sip_uri
