@@ -45,7 +45,6 @@ class ListServer:
 
     def recovered(self) -> None:
         """All subscriptions are back: end those to members that no list has any more (RLO-06)."""
-        self.package.resume()
         self.local.settle()
 
     def resume(self) -> None:

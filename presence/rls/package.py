@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -45,8 +44,6 @@ _NEEDED: Final = ("application/rlmi+xml", RELATED, PIDF)
 _LIFETIME: Final = 86400
 """Seconds that subscriptions to members ask for; they end with that to the list (RLS-12)."""
 _NOTHING: Final = Notification()
-_LIGHT: Final = 0.1
-"""What taking up a list weighs beside a SUBSCRIBE for a member."""
 _MAX_FORWARDS: Final = 70
 
 
@@ -146,8 +143,6 @@ class ListPackage:
         self._touch = touch
         self._ready = ready
         self._terminate = terminate
-        # recovered from the store, and not begun again; None once that is over
-        self._recovered: list[ISubscription] | None = []
 
     # -- SUBSCRIBE ----------------------------------------------------------------------
 
@@ -236,21 +231,6 @@ class ListPackage:
         subscription.require = "eventlist"
         if subscription.data is not None:
             return
-        if self._recovered is not None:
-            self._recovered.append(subscription)
-            return
-        self._take_up(subscription)
-
-    def resume(self) -> None:
-        """All subscriptions are back, and decisions on them can be made: take lists up again."""
-        recovered, self._recovered = self._recovered or [], None
-        for subscription in recovered:
-            if subscription.data is None and not subscription.reason:
-                self._pace.add(subscription, partial(self._take_up, subscription), _LIGHT)
-
-    def _take_up(self, subscription: ISubscription) -> None:
-        if subscription.reason:
-            return  # it has ended meanwhile
         try:
             kept = _decode(subscription.detail)
         except msgspec.DecodeError:

@@ -144,7 +144,7 @@ class MessageTests(ConfigCase):
         udp = '[[listen]]\ntransport = "udp"\n'
         return [
             ("roles = []", "roles", "at least one role"),
-            ('roles = ["rls"]', "roles[0]", '"presence-server"'),
+            ('roles = ["rl"]', "roles[0]", '"presence-server"'),
             ("domains = []", "domains", "at least one domain"),
             ('domains = ["a b"]', "domains[0]", "domain name"),
             ('domains = "example.com"', "domains", "list in brackets"),
@@ -272,6 +272,8 @@ class MessageTests(ConfigCase):
                 "such a [[listen]]",
             ),
             ("roles = ['aggregation-proxy']", "proxy.backend", "behind the proxy"),
+            ("[rls]\nidentity = 'x'", "rls.identity", "address"),
+            ("[rls]\nroute = 'core'", "rls.route", "SIP URI of a server"),
         ):
             error = self.refused(text)
             self.assertEqual(error.key, key, text)
