@@ -344,10 +344,40 @@ class WalkTests(SynchronousTestCase):
         self.assertEqual(second.status(), 1, "refused")
         self.password(third, delete, "removed")
 
-    def password(self, terminal: Terminal, line: str, expected: str) -> None:
+    def test_list(self) -> None:
+        """A list is made, watched as a table, changed and removed (issue 5).
+
+        What the terminal shows is what the page says.
+        """
+        (alice, bob, _), *_ = commands(section(README, "See presence move"))
+        self.make_accounts(alice, bob)
+        text = section(README, "Watch a whole list")
+        blocks = commands(text)
+        self.assertEqual([len(block) for block in blocks], [2, 1, 2, 1])
+        ((export, create), (watch,), (publish, add), (delete,)) = blocks
+        (printed,) = (shown for kind, shown in _FENCED.findall(text) if not kind)
+        second, third = self.pair("UDP")
+        third.type(export)
+        third.prompt()
+        self.password(third, create, "sip:alice-friends@localhost\n")
+        second.type(watch)
+        second.expect("Password of alice@localhost: ")
+        second.type(PASSWORD)
+        second.expect(r"  Bob +offline")
+        self.password(third, publish, "published sip:bob@localhost", "bob")
+        second.expect(r"  Bob +open")
+        self.password(third, add, "Me <sip:alice@localhost>: added\n")
+        second.expect(r"  Me +offline .*\n")
+        self.assertIn(_bare(printed), _bare(second.shown))
+        self.password(third, delete, "friends: removed\n")
+        second.expect("subscription ended: noresource")
+        second.prompt()
+        self.assertEqual(second.status(), 1)
+
+    def password(self, terminal: Terminal, line: str, expected: str, user: str = "alice") -> None:
         """Type a command and the password that it asks for; it succeeds and shows something."""
         terminal.type(line)
-        terminal.expect("Password of alice@localhost: ")
+        terminal.expect(f"Password of {user}@localhost: ")
         terminal.type(PASSWORD)
         terminal.expect(expected)
         terminal.prompt()
@@ -449,6 +479,11 @@ class CommandTests(SynchronousTestCase):
         for name in _INLINE.findall(README.read_text("utf-8")):
             if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", name) and not name.startswith(".venv"):
                 self.assertTrue((ROOT / name).exists(), name)
+
+
+def _bare(shown: str) -> str:
+    """What a terminal shows without times and the blanks that they stand in."""
+    return "\n".join(line.rstrip() for line in _CLOCK.sub("", shown).strip().splitlines())
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
