@@ -5,11 +5,15 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import OPEN_POINTS, Daemon
-from tests.e2e.phone import Phone, notes
+from tests.e2e.deployments import AllInOne
+from tests.e2e.phone import Phone, aor, notes
+from tests.e2e.test_lists import FRIENDS, services
+from tests.e2e.xdm import index
 from tests.interop.callers import call
 from tests.interop.programs import calm, require
 
 _CALLS = 500
+_LISTS = 20
 
 
 class SippTests(SynchronousTestCase):
@@ -65,6 +69,33 @@ class SippTests(SynchronousTestCase):
     def test_subscribe_tcp(self) -> None:
         """The same over one connection, by which the NOTIFYs come, too (TRN-20)."""
         call(self, self.open_daemon().port("tcp"), "tcp", "subscribe", calls=_CALLS, at_once=50)
+
+    # -- lists
+
+    def watch_lists(self, point: str) -> None:
+        """Many subscribers of lists, each of its own."""
+        users = tuple(f"w{number}" for number in range(1, _LISTS + 1))
+        tables = calm(rls={"window": 0.2, "members": 1, "excess": "terminated"})
+        xdm = AllInOne(self, users, **{name: tables[name] for name in ("overload", "rls")})
+        for number, user in enumerate(users, 1):
+            members = (aor(f"p{number}"), aor(f"q{number}"))
+            document = services(*members).replace(
+                f'uri="{aor(FRIENDS)}"'.encode(), f'uri="{aor(user)};pres-list=friends"'.encode()
+            )
+            xdm.client(user).store(index(user, "rls-services"), document)
+        port = xdm.proxy.port(point)
+        call(self, port, point, "list", calls=_LISTS, at_once=_LISTS // 2)
+
+    def test_list_udp(self) -> None:
+        """Full and partial state, versions, refresh and end of lists over UDP.
+
+        RLS-03, RLS-04, RLS-06, RLS-07, RLS-10, RLS-14, RLO-04.
+        """
+        self.watch_lists("udp")
+
+    def test_list_tcp(self) -> None:
+        """The same over one connection."""
+        self.watch_lists("tcp")
 
     # -- digest
 
