@@ -210,7 +210,7 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
     events.notifier.set_policy(_notifier_policy(config, node.domains), _rates(config))
     events.reauthorize()
     if node.lists is not None:
-        node.lists.package.settings = list_settings(config)
+        node.lists.package.settings = list_settings(config, node.domains)
     if node.documents is not None:
         node.documents.feed.recheck()
 

@@ -196,7 +196,7 @@ class Resolution:
         if depth > self._limits.depth:
             raise _EndError(Problem("limit", ""))
         if self._title is None:
-            self._title = _names(parent)
+            self._title = display_names(parent)
         for child in parent.iterchildren(*_MEMBERS):
             self._elements += 1
             if self._elements > self._limits.elements:
@@ -205,7 +205,7 @@ class Resolution:
                 self._pause = self._elements + _BATCH
                 yield None
             if child.tag == ENTRY:
-                self._entry(child, _names(child))
+                self._entry(child, display_names(child))
             elif child.tag == LIST:
                 yield from self._list(child, root, depth + 1)
             elif child.tag == EXTERNAL:
@@ -224,7 +224,7 @@ class Resolution:
         element = self._find(reference, ENTRY, ref)
         if element is not None:
             # who refers to an entry may have a name of its own for it
-            self._entry(element, _names(parent) or _names(element))
+            self._entry(element, display_names(parent) or display_names(element))
 
     def _entry(self, element: etree._Element, names: Names) -> None:
         self._entries += 1
@@ -268,7 +268,7 @@ class Resolution:
             raise _EndError(Problem("limit", ""))
 
 
-def _names(parent: etree._Element) -> Names:
+def display_names(parent: etree._Element) -> Names:
     """The display names of a list or a member, with their languages (RFC 4826 section 3.2)."""
     return tuple(
         (_language(child), text)

@@ -33,6 +33,8 @@ class Rls(Table, frozen=True):
     :ivar retry: how long after a failure they are tried again; each further failure doubles it.
     :ivar retry_most: how long it may become.
     :ivar body_limit: octets of a NOTIFY; what does not fit follows in the next one.
+    :ivar contained: URI at which a SUBSCRIBE may bring its list along (RFC 5367), such as
+        ``sip:lists@example.com``; "" offers that not.
     """
 
     identity: Text = "sip:rls@presence.invalid"
@@ -47,6 +49,7 @@ class Rls(Table, frozen=True):
     retry: Positive = 5.0
     retry_most: Positive = 1800.0
     body_limit: Count = 65536
+    contained: str = ""
 
     def __post_init__(self) -> None:
         """Check the addresses."""
@@ -56,6 +59,13 @@ class Rls(Table, frozen=True):
                 self.identity,
                 "the address of somebody",
                 'write for example "sip:rls@example.com"',
+            )
+        if self.contained and not is_address(self.contained):
+            raise WrongValueError(
+                ("contained",),
+                self.contained,
+                "the address of a service",
+                'write for example "sip:lists@example.com"',
             )
         if self.route and sip_protocol(self.route) is None:
             raise WrongValueError(

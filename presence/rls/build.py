@@ -11,6 +11,7 @@ import attrs
 
 from presence.addresses import sip_protocol
 from presence.rls.backend import ChosenBackEnds
+from presence.rls.contained import OPTION
 from presence.rls.entries import ServiceSettings
 from presence.rls.local import LocalBackEnds
 from presence.rls.pace import Pace
@@ -58,10 +59,11 @@ class ListServer:
         self.services.stop()
 
 
-def list_settings(config: Config) -> ListSettings:
+def list_settings(config: Config, domains: Domains) -> ListSettings:
     """What ``[rls]`` says of list subscriptions."""
     rls = config.rls
-    return ListSettings(rls.window, rls.fetch, rls.members, rls.excess, rls.body_limit)
+    service = domains.canonical(rls.contained) if rls.contained else ""
+    return ListSettings(rls.window, rls.fetch, rls.members, rls.excess, rls.body_limit, service)
 
 
 def build_rls(
@@ -114,13 +116,16 @@ def build_rls(
         domains,
         reading.is_user,
         domains.default,
-        list_settings(config),
+        list_settings(config, domains),
         touch=lambda subscription: notifier.touch(cast("Subscription", subscription)),
         ready=lambda subscription: notifier.ready(cast("Subscription", subscription)),
         terminate=lambda subscription, reason: notifier.terminate(
             cast("Subscription", subscription), reason
         ),
     )
+    ua.supported.append("eventlist")
+    if rls.contained:
+        ua.supported.append(OPTION)  # RCL-04
     events.add_package(package)
     events.add_package(ListWinfoPackage(package))
     return ListServer(services, pace, package, local)

@@ -7,7 +7,7 @@ of; some in each turn.  It is known a little longer than it is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -316,10 +316,18 @@ class Entries:
             raise _Unknown
         if entry.service is None or resolved is not entry.resolved:
             entry.resolved = resolved
-            return self._service(entry, definition, resolved)
+            return self._service(entry, definition, resolved, services)
+        if entry.service.siblings != services.keys():
+            return attrs.evolve(entry.service, siblings=frozenset(services))
         return entry.service
 
-    def _service(self, entry: Entry, definition: Definition, resolved: Resolved) -> Service:
+    def _service(
+        self,
+        entry: Entry,
+        definition: Definition,
+        resolved: Resolved,
+        services: Iterable[str],
+    ) -> Service:
         return Service(
             definition.uri,
             entry.home,
@@ -327,6 +335,8 @@ class Entries:
             resolved.title,
             list_members(resolved, entry.key, tel=self._settings.tel),
             resolved.complete,
+            entry.key,
+            frozenset(services),
         )
 
     def _force(self, entry: Entry) -> None:
@@ -374,4 +384,4 @@ class Entries:
 
 def _content(service: Service | None) -> object:
     """What has to be told of a service when it is another one."""
-    return service and (service.packages, service.names, service.members)
+    return service and (service.packages, service.names, service.members, service.siblings)

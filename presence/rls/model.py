@@ -34,6 +34,8 @@ class Service:
     :ivar names: display names of the list.
     :ivar members: flattened, in document order, no duplicates, subscribable only.
     :ivar complete: false when something could not be resolved (XDM-54).
+    :ivar key: what it is found by, as :attr:`Member.key` of lists that have it as a member.
+    :ivar siblings: keys of all services of the owner (RLS-15).
     """
 
     uri: str
@@ -42,6 +44,8 @@ class Service:
     names: Names
     members: tuple[Member, ...]
     complete: bool = True
+    key: str = ""
+    siblings: frozenset[str] = frozenset()
 
 
 @attrs.frozen(slots=True)

@@ -11,7 +11,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from presence.rls.backend import Watching
+from presence.rls.contained import LISTS, brings_list, contained_members
 from presence.rls.definitions import member_key
+from presence.rls.expand import ExpandedService
+from presence.rls.model import Member, Names, Service
 from presence.rls.subscription import ListSettings, ListSubscription
 from presence.rls.table import Terms
 from pysip.errors import ParseError, SipError
@@ -26,9 +29,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presence.rls.backend import BackEnds
-    from presence.rls.model import Service
     from presence.rls.pace import Pace
-    from presence.rls.services import HeldService, ServiceSource
+    from presence.rls.services import ServiceSource
     from presence.rls.table import Report
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import ISubscription
@@ -54,12 +56,14 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     :ivar max_forwards: of SUBSCRIBEs for members (RLS-16).
     :ivar accept: values of Accept, None without one.
     :ivar packed: the watcher takes gzip.
+    :ivar members: that the SUBSCRIBE has brought along (RCL-01); None for a list of documents.
     """
 
     owner: str
     max_forwards: int
     accept: tuple[str, ...] | None = None
     packed: bool = False
+    members: tuple[tuple[str, str, Names], ...] | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,7 +82,7 @@ class ListWatch:
     kept: Kept
     terms: Terms
     list: ListSubscription | None = None
-    held: HeldService | None = None
+    held: ExpandedService | None = None
     over: bool = False
 
     def stop(self) -> None:
@@ -109,7 +113,6 @@ class ListPackage:
     event = PRESENCE
     default_expires = 3600
     notify_types = (RELATED,)
-    subscribe_types: tuple[str, ...] = ()
     template = False
     incremental = True
 
@@ -144,6 +147,11 @@ class ListPackage:
         self._ready = ready
         self._terminate = terminate
 
+    @property
+    def subscribe_types(self) -> tuple[str, ...]:
+        """Lists may be brought along, where that is offered (RCL-01)."""
+        return (LISTS,) if self.settings.service else ()
+
     # -- SUBSCRIBE ----------------------------------------------------------------------
 
     def prepare(self, request: Request, watcher: Identity) -> Deferred[None] | None:
@@ -151,7 +159,7 @@ class ListPackage:
 
         :raises SipError: (in the Deferred) 403, 480 or 489 (XDM-52, RLS-23, RLS-27, RLO-08).
         """
-        if request.to.tag or not self.possible(request):
+        if request.to.tag or self._is_service(request) or not self.possible(request):
             return None
         finding: Deferred[Service | None] = self.services.find(request.uri, watcher, PRESENCE)
         return finding.addCallback(lambda _: None)
@@ -174,18 +182,36 @@ class ListPackage:
 
         :raises SipError: 404 for what is no list.
         """
+        if self._is_service(request):
+            return self.settings.service
         service = self.services.known(request.uri)
         if service is None:
             raise SipError(404)
         return service.uri
+
+    def _is_service(self, request: Request) -> bool:
+        """Whether a request is for the service of lists that are brought along (RCL-01)."""
+        service = self.settings.service
+        try:
+            return bool(service) and self._domains.canonical(request.uri) == service
+        except ParseError:
+            return False
 
     def entity(self, request: Request, resource: str) -> str:
         """The URI as it was subscribed to (RLS-08)."""
         return request.uri
 
     def authorize(self, resource: str, watcher: Identity) -> str:
-        """Owners use their lists; that was seen when they were found (RLS-23)."""
+        """Owners use their lists; that was seen when they were found (RLS-23).
+
+        The service for lists that are brought along is for users of served domains (RCL-03).
+        """
+        if resource == self.settings.service and not any(map(self._serves, watcher.uris)):
+            return "rejected"
         return "active"
+
+    def _serves(self, uri: str) -> bool:
+        return self._domains.served(uri.rpartition("@")[2]) is not None
 
     def choose_type(self, request: Request) -> str:
         """``multipart/related``, for who understands lists (RLS-01, RLS-02).
@@ -206,25 +232,44 @@ class ListPackage:
         subscription.require = "eventlist"
         watch = subscription.data
         if isinstance(watch, ListWatch):
+            if brings_list(request):
+                raise SipError(415)  # the first one counts (RCL-02)
             if watch.list is not None:
                 watch.list.refresh(_LIFETIME)
             return
-        service = self.services.known(subscription.resource)
+        if subscription.resource == self.settings.service:
+            service: Service | None = self._contained(request, subscription)
+        else:
+            service = self.services.known(subscription.resource)
         if service is None:
             raise SipError(480, None, (("Retry-After", "5"),))
         settings = self.settings
         if settings.excess == "refuse" and len(service.members) > settings.members:
             raise SipError(403, None, (("Warning", '399 presence "the list is too long"'),))
+        members = None
+        if subscription.resource == self.settings.service:
+            members = tuple((each.uri, each.key, each.names) for each in service.members)
         accept = request.headers.get("accept")
         kept = Kept(
             service.owner,
             _forwards(request),
             None if accept is None else tuple(accept),
             _takes_gzip(request),
+            members,
         )
         subscription.detail = _encode(kept)
         if not subscription.lasting:
             self._begin(subscription, kept, 0)
+
+    def _contained(self, request: Request, subscription: ISubscription) -> Service:
+        """The list that a SUBSCRIBE has brought along.
+
+        :raises SipError: 400 without one, or 403 for too long a one (RCL-03).
+        """
+        if not brings_list(request):
+            raise SipError(400, "Bad Request: no list of recipients")
+        members = contained_members(request, self.settings.members)
+        return _service_of(subscription, members)
 
     def subscribed(self, subscription: ISubscription) -> None:
         """Begin to watch the list; after a restart with what was noted of it (PSV-20, RLO-06)."""
@@ -255,7 +300,11 @@ class ListPackage:
                 self._make(subscription, watch, watching, service)
                 self._ready(subscription)
 
-        watch.held = self.services.hold(subscription.resource, kept.owner, changed)
+        if kept.members is not None:
+            members = tuple(Member(*each) for each in kept.members)
+            self._make(subscription, watch, watching, _service_of(subscription, members))
+            return
+        watch.held = ExpandedService(self.services, subscription.resource, kept.owner, changed)
         service = watch.held.service
         if service is not None and watch.list is None:
             self._make(subscription, watch, watching, service)
@@ -324,6 +373,11 @@ class ListPackage:
         watch = subscription.data
         if isinstance(watch, ListWatch) and watch.list is not None:
             watch.list.acknowledged()
+
+
+def _service_of(subscription: ISubscription, members: tuple[Member, ...]) -> Service:
+    """A service whose list was brought along."""
+    return Service(subscription.resource, subscription.watcher.uri, None, (), members)
 
 
 @implementer(IEventPackage)

@@ -30,6 +30,7 @@ class ListSettings:
     :ivar members: of one list that are subscribed to (RLO-04).
     :ivar excess: what becomes of further ones.
     :ivar body: octets of a NOTIFY body (RLS-18).
+    :ivar service: canonical URI for lists that are brought along, "" for none (RCL-01).
     """
 
     window: float = 2.0
@@ -37,6 +38,7 @@ class ListSettings:
     members: int = 200
     excess: Literal["unlisted", "terminated", "refuse"] = "unlisted"
     body: int = 65536
+    service: str = ""
 
 
 class ListSubscription:

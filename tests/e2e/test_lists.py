@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -189,6 +190,98 @@ class SubscribeTests(ListTestCase):
         buddies.until({aor("bob"): "active here", aor("carol"): "active"})
         write("block")
         buddies.until({aor("bob"): "terminated rejected", aor("carol"): "active"})
+
+
+class ContainedTests(ListTestCase):
+    """Lists that a SUBSCRIBE brings along, and lists in lists."""
+
+    changed: ClassVar[dict[str, Any]] = {
+        "rls": {"window": 0.1, "rate": 1000.0, "members": 3, "contained": "sip:lists@example.com"}
+    }
+
+    def bring(self, phone: Phone, status: int, *members: str, **fields: Any) -> Buddies:
+        """Subscribe with a list."""
+        entries = "".join(f'<entry uri="{uri}"/>' for uri in members)
+        space = "urn:ietf:params:xml:ns:resource-lists"
+        body = f'<resource-lists xmlns="{space}"><list>{entries}</list></resource-lists>'.encode()
+        fields = {
+            "supported": "eventlist",
+            "accept": ACCEPT,
+            "require": "recipient-list-subscribe",
+            "content_type": "application/resource-lists+xml",
+            "content_disposition": "recipient-list",
+            "body": body,
+            **fields,
+        }
+        watch = phone.subscribe("lists", **fields)
+        self.assertEqual(watch.response.status, status, watch.response)
+        return Buddies(phone, watch)
+
+    def test_contained(self) -> None:
+        """RCL-01 to RCL-04, RCL-06, CLI-16: the list of the SUBSCRIBE is watched, and kept."""
+        self.bob.publish(pidf("bob", "here"))
+        options = self.alice.request("OPTIONS", "sip:example.com")
+        self.assertIn("recipient-list-subscribe", options.tokens("supported"))
+        members = (aor("bob"), aor("carol"), "mailto:x@example.com", aor("bob"))
+        packed = {"content_encoding": "deflate"}
+        for more in ({}, packed):
+            body: dict[str, Any] = {}
+            if more:
+                space = "urn:ietf:params:xml:ns:resource-lists"
+                entries = "".join(f'<entry uri="{uri}"/>' for uri in members)
+                octets = f'<resource-lists xmlns="{space}"><list>{entries}</list></resource-lists>'
+                body = {"body": zlib.compress(octets.encode())}
+            buddies = self.bring(self.alice, 200, *members, **more, **body)
+            self.assertTrue(buddies.take().full)
+            self.assertEqual(buddies.table.uri, "sip:lists@example.com")
+            buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        again = self.alice.resubscribe(buddies.watch, supported="eventlist", **packed)
+        self.assertEqual(again.status, 200)
+        self.assertTrue(buddies.take().full)
+        late = self.alice.resubscribe(
+            buddies.watch,
+            supported="eventlist",
+            body=b"<x/>",
+            content_type="application/resource-lists+xml",
+            content_disposition="recipient-list",
+        )
+        self.assertEqual(late.status, 415)
+        fetch = self.bring(self.alice, 200, aor("bob"), expires=0)
+        self.assertTrue(fetch.take().full)
+        self.assertEqual(fetch.told(), {aor("bob"): "active here"})
+        self.bring(self.alice, 403, *(aor(f"u{number}") for number in range(4)))
+        self.bring(self.alice, 400)
+        self.bring(self.alice, 400, body=b"<no")
+        stranger = self.phone("eve")
+        self.bring(stranger, 403, aor("bob"), sender="sip:eve@elsewhere.example")
+
+    def test_restart(self) -> None:
+        """PSV-20: what was brought along is there after kill -9."""
+        buddies = self.bring(self.alice, 200, aor("bob"))
+        buddies.until({aor("bob"): "active"})
+        self.alice.listen(NOTED)
+        self.server.restart()
+        self.alice.wire = self.server.wire("tcp")
+        host, port = self.alice.wire.local
+        self.alice.contact = f"sip:alice@{host}:{port};transport=tcp"
+        again = self.alice.resubscribe(buddies.watch, supported="eventlist")
+        self.assertEqual(again.status, 200)
+        self.phone("bob").publish(pidf("bob", "back"))
+        buddies.until({aor("bob"): "active back"})
+
+    def test_lists_in_lists(self) -> None:
+        """RLS-15: a member that is a list is its members; what is met again is left out."""
+        self.bob.publish(pidf("bob", "here"))
+        outer = services(aor("inner"), aor("dave"))
+        inner = services(aor("bob"), aor(FRIENDS), user="inner")
+        start, end = b"<service", b"</rls-services>"
+        second = inner[inner.index(start) : inner.index(end)]
+        self.client.store(SERVICES, outer.replace(end, second + end))
+        buddies = self.watch(self.alice)
+        buddies.until({aor("bob"): "active here", aor("dave"): "active"})
+        changed = second.replace(aor("bob").encode(), aor("carol").encode())
+        self.client.store(SERVICES, outer.replace(end, changed + end))
+        buddies.until({aor("carol"): "active", aor("dave"): "active"})
 
 
 class RestartTests(ListTestCase):
