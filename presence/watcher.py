@@ -203,13 +203,17 @@ class ListWatch(_Watch):
 
     def subscription_failed(self, response: Response | None, retry_after: float | None) -> None:
         """The subscription was refused or not answered."""
-        self._anew = True
+        self._begin_anew()
         super().subscription_failed(response, retry_after)
 
     def subscription_ended(self, reason: str, retry_after: float | None) -> None:
         """The subscription has ended; the next one counts its versions anew (RLS-06)."""
-        self._anew = True
+        self._begin_anew()
         super().subscription_ended(reason, retry_after)
+
+    def _begin_anew(self) -> None:
+        self._anew = True
+        self._lost = False  # what is missing is asked for of the next subscription
 
 
 AnyWatch = TypeVar("AnyWatch", PresenceWatch, ListWatch)

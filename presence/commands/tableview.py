@@ -79,9 +79,11 @@ class TableView:
         now = self._wall()
         place: Place = (watch.uri,)
         before = self._blocks.get(watch.uri, {})
-        block = {place: self._line(place, watch.uri, list_appearance(watch), now, notified)}
+        head = list_appearance(watch)
+        block = {place: self._line(place, watch.uri, head, now, notified)}
         changed = frozenset(taken.changed)
-        for row in rows(watch.table, place):
+        # what was seen before permission was taken away is no state of now
+        for row in rows(watch.table, place) if head.status else ():
             known = before.get(row.place)
             seen = known.seen if known is not None else Appearance("", "")
             if known is None or row.place[1] in changed:

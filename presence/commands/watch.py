@@ -129,7 +129,8 @@ class WatchCommand(LastingCommand):
             self._all.refresh()
 
     def _stop(self) -> Deferred[Any]:
-        return DeferredList([watch.stop() for watch in self._watches.values() if not watch.ended])
+        watches = [watch for watch in self._watches.values() if not watch.ended]
+        return DeferredList([watch.stop() for watch in watches], consumeErrors=True)
 
     def remark(self, text: str) -> None:
         """Tell the user of something that will be made good."""

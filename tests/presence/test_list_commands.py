@@ -12,14 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from presence import ctl
 from presence.commands.failures import OK, REFUSED, UNREACHABLE, USAGE, CommandError
 from presence.commands.listmaking import usual_uri, wanted_uris
-from presence.commands.lists import read_member
+from presence.commands.lists import Desk, read_member
 from presence.commands.session import Output
 from presence.commands.tableview import TableView
 from presence.commands.views import JsonView, LineView, TerminalView, View
 from presence.commands.xcapsession import DocumentSession, DocumentSettings
-from presence.rls.listwatch import WatchedList
+from presence.rls.listwatch import Taken, WatchedList
 from presence.rls.model import Instance, Member
 from presence.rls.ownlists import Entry, read_lists, read_services
+from presence.rls.rlmi import Enclosure, enclose, write_related, write_rlmi
 from tests.node import pidf
 from tests.presence.test_rls_listwatch import notify
 from tests.xcap.webserver import CLOSE, Answer, Asked, WebServer
@@ -87,8 +88,6 @@ class ListCommandTests(SynchronousTestCase):
         """Exit status, standard output and standard error."""
         out, err = io.StringIO(), io.StringIO()
         options = ctl.make_parser().parse_args(["list", *words])
-        from presence.commands.lists import Desk
-
         desk = Desk(settings=SETTINGS, domain="example.com", output=Output(out), errors=Output(err))
 
         def make_client(settings: DocumentSettings, reactor: object) -> XcapClient:
@@ -300,6 +299,11 @@ class ViewTests(SynchronousTestCase):
             ],
         )
         self.assertNotIn("\x9b", self.out.getvalue())
+        self.watch.state, self.watch.reason = "terminated", "noresource"
+        view.show_list(self.watch, Taken(False), notified=False)  # type: ignore[arg-type]
+        self.assertEqual(
+            self.drawn()[1:], [f"{FRIENDS} - (subscription ended: noresource)"], "not of now"
+        )
 
     def test_low_terminal(self) -> None:
         """What does not fit is counted: it could not be written anew in its place."""
@@ -351,8 +355,6 @@ class ViewTests(SynchronousTestCase):
 
     def test_nested(self) -> None:
         """RLS-15: the members of a list of another server stand below it."""
-        from presence.rls.rlmi import Enclosure, enclose, write_related, write_rlmi
-
         bob, carol, _ = self.members
         kind, inner = notify(0, (bob, state("in")), full=True, uri="sip:team@y")
         team = Member("sip:team@y", "sip:team@y", (("", "Team"),))

@@ -156,6 +156,17 @@ class ListWatchTests(SynchronousTestCase):
         self.tell(notify(1, (A, active("a4"))))
         self.assertEqual(len(self.pair.received), 2, "no gap")
 
+    def test_lost_before(self) -> None:
+        """RLS-26: what one subscription has asked for in vain the next one asks for again."""
+        self.watch()
+        self.tell(notify(1, (A, active("a"))))
+        self.assertEqual(len(self.pair.received), 2, "full state")
+        self.tell(state="terminated;reason=deactivated")
+        self.pair.run(0.1)
+        self.assertEqual(len(self.pair.received), 3, "a new subscription")
+        self.tell(notify(1, (A, active("a2"))))
+        self.assertEqual(len(self.pair.received), 4, "full state, again")
+
     def test_forked(self) -> None:
         """RLS-30: of a forked SUBSCRIBE one subscription only is installed."""
         watch = self.watch()
