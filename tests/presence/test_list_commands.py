@@ -205,7 +205,7 @@ class ListCommandTests(SynchronousTestCase):
             ("constraint-failure", "too many services", []),
             ("uniqueness-failure", f"must have the form {example}", []),
         ):
-            refused = Refused(conflict(asked, Conflict(kind, phrase)))  # type: ignore[arg-type]
+            refused = Refused(conflict(asked, Conflict(kind, phrase)))
             self.assertEqual(list(wanted_uris(refused, usual, "my friends")), expected)
 
     def test_members(self) -> None:
