@@ -384,4 +384,7 @@ class Entries:
 
 def _content(service: Service | None) -> object:
     """What has to be told of a service when it is another one."""
-    return service and (service.packages, service.names, service.members, service.siblings)
+    if service is None:
+        return None
+    lists = [member.key for member in service.members if member.key in service.siblings]
+    return service.packages, service.names, service.members, lists

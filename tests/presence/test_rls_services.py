@@ -134,6 +134,8 @@ class FindTests(ServiceSourceTestCase):
             frozenset({"presence", "dialog"}),
             (),
             (Member(ANN, ANN), Member(BOB, BOB)),
+            key=FRIENDS,
+            siblings=frozenset({FRIENDS, WORK}),
         )
         self.assertEqual(self.find(), expected)
         self.assertEqual(self.find("sip:joe@EXAMPLE.com;transport=udp;pres-list=friends"), expected)
