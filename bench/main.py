@@ -168,6 +168,14 @@ class Run:
                     ROOT,
                 )
 
+    def lists(self) -> None:
+        """Changes of members of lists, in the server itself."""
+        few = ("--changes", "100") if self._given.quick else ()
+        for number in range(1, self._given.rounds + 1):
+            command = [sys.executable, "-m", "bench.micro_lists", "--json", *few]
+            for phase in self._lines(command, ROOT):
+                self._keep({**phase, "scenario": "lists", "round": number})
+
     def profile(self) -> None:
         """Where the time goes in each workload: our server under cProfile."""
         for name, load in self._own().items():
@@ -372,7 +380,16 @@ def _parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="SCENARIO",
-        choices=("core", "fanout-10", "fanout-100", "fanout-1000", "mixed", "memory", "xcap"),
+        choices=(
+            "core",
+            "fanout-10",
+            "fanout-100",
+            "fanout-1000",
+            "mixed",
+            "memory",
+            "xcap",
+            "lists",
+        ),
         help="leave the others out; may be repeated",
     )
     parser.add_argument(
@@ -422,6 +439,7 @@ def main() -> None:
             todo += [] if given.no_own else [run.own]
             todo += [run.reference] if given.peer_load is not None else []
             todo += [run.documents] if run.wanted("xcap") else []
+            todo += [run.lists] if run.wanted("lists") else []
         status: str | int = 0
         try:
             for step in todo:

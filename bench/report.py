@@ -207,6 +207,31 @@ def _documents(found: dict[Key, Result]) -> str:
     return table(head, rows) if rows else ""
 
 
+def lists_table(results: list[Result]) -> str:
+    """What changes of members cost by size of the lists, with aggregation and without."""
+    grouped: dict[tuple[int, float], list[Result]] = {}
+    for result in results:
+        if result["load"] == "lists":
+            grouped.setdefault((result["members"], result["window"]), []).append(result)
+    rows = []
+    for (members, window), group in sorted(grouped.items()):
+        one = median(group)
+        rows.append(
+            [
+                f"{members} members, {f'{window:g} s' if window else 'no'} window",
+                f"{one['notifies']:.3f}",
+                f"{one['octets']:.0f}",
+                f"{one['cpu_us']:.0f}",
+                f"{one['publish_us']:.0f}",
+            ]
+        )
+    head = (
+        *("list", "NOTIFYs per change", "octets per change", "µs per change"),
+        "µs of a PUBLISH that nobody watches",
+    )
+    return table(head, rows) if rows else ""
+
+
 def _ratios(found: dict[Key, Result]) -> str:
     rows = []
     for phase in _PHASES:
@@ -319,6 +344,7 @@ def tables(results: list[Result]) -> dict[str, str]:
         "memory": lambda: _memory(found),
         "ratios": lambda: _ratios(found),
         "documents": lambda: _documents(found),
+        "lists": lambda: lists_table(results),
         "information": lambda: _information(found),
         "profile": lambda: _profile(results),
         "faults": lambda: _faults(results),
