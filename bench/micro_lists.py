@@ -38,13 +38,15 @@ from presence.rls.listwatch import WatchedList
 SIZES = (10, 100, 1000)
 WINDOWS = (2.0, 0.0)
 LISTS = 5
-CHANGES = 500
+CHANGES = 200
 RATE = 5.0
 """Changes a second, of all members together."""
 
 _ROOT = f"https://xcap.{DOMAIN}/"
 _STEP = 0.02
 _QUIET = 5.0
+_SETTLED = 20.0
+"""Seconds until nothing is left to do after the beginning."""
 _PATIENCE = 30.0
 _LIMIT = 1 << 20
 
@@ -271,7 +273,7 @@ def measure(members: int, lists: int, window: float, changes: int) -> dict[str, 
     for one in (alone, bench):
         for member in one.members:
             one.publish(member)
-        one.turn(_QUIET)
+        one.turn(_SETTLED)
     gc.collect()
     gc.freeze()
     costs = []
