@@ -21,12 +21,14 @@ class Watching:
     :ivar watcher: who has subscribed to the list (RLS-19).
     :ivar max_forwards: of the SUBSCRIBEs for the members (RLS-16).
     :ivar expires: lifetime to ask for in seconds; 0 fetches once.
+    :ivar secured: types of signed and encrypted bodies that the watcher reads (RLS-20).
     """
 
     list_id: int
     watcher: Identity
     max_forwards: int
     expires: int
+    secured: tuple[str, ...] = ()
 
 
 class BackEnd(Protocol):

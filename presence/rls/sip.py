@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from presence.pidf.offline import empty_document
 from presence.rls.model import Instance
+from presence.rls.rlmi import MEDIA_TYPE, read_related
 from pysip.event.interfaces import ISubscriberDelegate
 from pysip.event.subscriber import Subscriber, SubscriptionTerms
+from pysip.mime import parse_multipart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from pysip.message import Request, Response
 
 PIDF: Final = "application/pidf+xml"
-ACCEPT: Final = (PIDF, "application/rlmi+xml", "multipart/related")
+RELATED: Final = "multipart/related"
+ACCEPT: Final = (PIDF, MEDIA_TYPE, RELATED)
 _REASONS: Final = {403: "rejected", 404: "noresource", 410: "noresource", 604: "noresource"}
 _LOST: Final = frozenset({"gone", "unreachable", "expired", "silent"})
 """What a subscriber calls the end of a subscription of which its notifier has said nothing."""
@@ -36,6 +40,21 @@ def failure_reason(status: int, *, again: bool) -> str:
     :param again: whether it is tried again.
     """
     return _REASONS.get(status, "probation" if again else "giveup")
+
+
+def _readable(media: str, content_type: str, body: bytes) -> bool:
+    """Whether a multipart is one; and the list of another server a list (RLS-15).
+
+    :param media: type alone, of ``content_type``.
+    """
+    try:
+        if media == RELATED:
+            read_related(content_type, body)
+        elif media.startswith("multipart/"):
+            parse_multipart(content_type, body)
+    except ValueError:
+        return False
+    return True
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -91,7 +110,7 @@ class SipBackEnds:
             local_uri=local,
             package="presence",
             contact=self._contact,
-            accept=ACCEPT,
+            accept=(*ACCEPT, *watching.secured),
             expires=min(watching.expires, self.settings.expires),
             supported=("eventlist",),
             route=self._route,
@@ -111,8 +130,11 @@ class SipBackEnds:
 class SipBackEnd:
     """One subscription; it is made anew until it is stopped (SBR-07, SBR-09).
 
-    A fetch tells of the state that its one NOTIFY has.
+    A fetch tells of the state that its one NOTIFY has.  A body that its type does not fit is
+    like none: inside the watcher's multipart it would make that unreadable (RLS-15).
     """
+
+    _log = Logger()
 
     def __init__(
         self, router: NotifyRouter, terms: SubscriptionTerms, told: Callable[[Instance], None]
@@ -128,7 +150,13 @@ class SipBackEnd:
         self._subscriber.subscribe()
 
     def refresh(self, expires: int) -> None:
-        """Nothing: it is refreshed by itself (RLS-12)."""
+        """It is refreshed by itself (RLS-12), but for what only tells changes.
+
+        A list of another server counts its own versions: who has missed one of them, and asks
+        us, gets it whole when that server is asked (RLS-15, RLS-26).
+        """
+        if self._type.startswith(RELATED):
+            self._subscriber.refresh()
 
     def stop(self) -> None:
         """Tell nothing more, and unsubscribe."""
@@ -141,6 +169,9 @@ class SipBackEnd:
         if state == "terminated" and not fetched:
             return  # why is told next
         if body:
+            if not _readable(content_type, request.first("content-type") or "", body):
+                self._log.info("a member at another server has a body that nobody can read")
+                return
             self._type = request.first("content-type") or content_type
             self._body = body
         if state == "active" or fetched:

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from presence.rls.backend import Watching
 from presence.rls.model import Instance, Member
+from presence.rls.rlmi import enclose, write_related, write_rlmi
 from presence.rls.sip import SipBackEnd, SipBackEnds, SipSettings
 from pysip.event.subscriber import NotifyRouter
 from pysip.interfaces import Identity
@@ -30,7 +31,9 @@ class SipBackEndTests(SynchronousTestCase):
         self.pair.script("SUBSCRIBE", accept)
         self.settings = SipSettings(expires=600, retry=(2.0, 8.0))
 
-    def watch(self, watcher: Identity = ALICE, expires: int = 86400) -> SipBackEnd:
+    def watch(
+        self, watcher: Identity = ALICE, expires: int = 86400, secured: tuple[str, ...] = ()
+    ) -> SipBackEnd:
         """Watch Bob."""
         backends = SipBackEnds(
             self.router,
@@ -39,7 +42,7 @@ class SipBackEndTests(SynchronousTestCase):
             OWN,
             self.settings,
         )
-        watching = Watching(1, watcher, 42, expires)
+        watching = Watching(1, watcher, 42, expires, secured)
         made = backends.subscribe(Member(BOB, BOB), watching, self.told.append)
         self.assertEqual(self.told, [], "nothing before it returns")
         self.pair.run()
@@ -66,8 +69,20 @@ class SipBackEndTests(SynchronousTestCase):
         self.assertEqual(request.first("supported"), "eventlist")
         self.assertEqual(request.max_forwards, 42)
         self.assertEqual(request.first("expires"), "600")
-        self.assertIn("multipart/related", request.first("accept") or "")
+        self.assertEqual(
+            request.first("accept"), "application/pidf+xml, application/rlmi+xml, multipart/related"
+        )
         self.assertNotIn("privacy", request)
+
+    def test_types(self) -> None:
+        """RLS-20, RLS-21: signed bodies for who reads them; never diffs, which have versions."""
+        self.watch(secured=("multipart/signed",))
+        accept = self.last.first("accept") or ""
+        self.assertIn("multipart/signed", accept)
+        self.assertNotIn("diff", accept)
+        self.pair.notify(self.last, body=b"<d/>", content_type="application/pidf-diff+xml")
+        self.pair.run()
+        self.assertEqual(self.states(), [])
 
     def test_privacy(self) -> None:
         """RLS-19: who is anonymous stays that, and who is nobody is this server."""
@@ -95,6 +110,41 @@ class SipBackEndTests(SynchronousTestCase):
         self.pair.notify(self.last, body=b"<presence/>")
         self.pair.run()
         self.assertNotIn(self.told[-1].id, ids)
+        self.assertEqual(self.states(), ["active"])
+
+    def test_list(self) -> None:
+        """RLS-15: the list of another server is passed on as it is, and asked for when we are."""
+        made = self.watch()
+        kind, body = write_related(enclose("0@x", write_rlmi(BOB, 4, True, (), ())), (), "limit")
+        self.pair.notify(self.last, body=body, content_type=kind)
+        self.pair.run()
+        told = self.told[-1]
+        self.assertEqual((told.state, told.content_type, told.body), ("active", kind, body))
+        before = len(self.pair.received)
+        made.refresh(600)
+        self.pair.run()
+        self.assertEqual(len(self.pair.received), before + 1)
+        self.assertEqual(self.last.first("expires"), "600")
+
+    def test_unreadable(self) -> None:
+        """RLS-15: no body of another server makes that unreadable which it would be put into."""
+        self.watch(secured=("multipart/signed",))
+        good = b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--\r\n"
+        self.pair.notify(self.last, body=b"<presence/>")
+        self.pair.run()
+        self.states()
+        for kind, body in (
+            ("multipart/related", b"x"),
+            ("multipart/related;boundary=b", b"--c--"),
+            ("multipart/related;boundary=b", good),  # no list
+            ('multipart/related;type="application/rlmi+xml";boundary=b', good),
+            ("multipart/signed;boundary=b", good[:-6]),
+        ):
+            self.pair.notify(self.last, body=body, content_type=kind)
+            self.pair.run()
+            self.assertEqual(self.states(), [], kind)
+        self.pair.notify(self.last, body=good, content_type="multipart/signed;boundary=b")
+        self.pair.run()
         self.assertEqual(self.states(), ["active"])
 
     def test_refused(self) -> None:
