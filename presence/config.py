@@ -387,6 +387,7 @@ RELOADABLE = frozenset(
         "rls.fetch",
         "rls.members",
         "rls.excess",
+        "rls.bare_id_agents",
         "rls.body_limit",
         "rules.privacy_is_anonymous",
         "winfo",

@@ -35,6 +35,8 @@ class Rls(Table, frozen=True):
     :ivar body_limit: octets of a NOTIFY; what does not fit follows in the next one.
     :ivar contained: URI at which a SUBSCRIBE may bring its list along (RFC 5367), such as
         ``sip:lists@example.com``; "" offers that not.
+    :ivar bare_id_agents: clients, by the beginning of their User-Agent, that find the states in
+        a list only by ``Content-Id`` without angle brackets, below ``Event: Presence`` (CLI-17).
     """
 
     identity: Text = "sip:rls@presence.invalid"
@@ -50,6 +52,7 @@ class Rls(Table, frozen=True):
     retry_most: Positive = 1800.0
     body_limit: Count = 65536
     contained: str = ""
+    bare_id_agents: tuple[Text, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the addresses."""

@@ -15,10 +15,11 @@ from presence.rls.contained import OPTION
 from presence.rls.entries import ServiceSettings
 from presence.rls.local import LocalBackEnds
 from presence.rls.pace import Pace
-from presence.rls.package import ListPackage, ListWinfoPackage
+from presence.rls.package import ListPackage
 from presence.rls.services import ServiceSource
 from presence.rls.sip import SipBackEnds, SipSettings
 from presence.rls.subscription import ListSettings
+from presence.rls.winfo import ListWinfoPackage
 from presence.rules.conditions import domain_of
 from xcap.usage.serviceuri import ServiceTemplate
 
@@ -63,7 +64,15 @@ def list_settings(config: Config, domains: Domains) -> ListSettings:
     """What ``[rls]`` says of list subscriptions."""
     rls = config.rls
     service = domains.canonical(rls.contained) if rls.contained else ""
-    return ListSettings(rls.window, rls.fetch, rls.members, rls.excess, rls.body_limit, service)
+    return ListSettings(
+        rls.window,
+        rls.fetch,
+        rls.members,
+        rls.excess,
+        rls.body_limit,
+        service,
+        tuple(agent.lower() for agent in rls.bare_id_agents),
+    )
 
 
 def build_rls(
@@ -98,7 +107,7 @@ def build_rls(
         domains.canonical(rls.identity),
         SipSettings(expires=rls.expires, retry=(rls.retry, max(rls.retry, rls.retry_most))),
     )
-    local = LocalBackEnds(notifier, wheel)
+    local = LocalBackEnds(notifier, wheel, pace)
     backends: BackEnds = sip
     if "presence-server" in config.roles:
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LISTS: Final = "application/resource-lists+xml"
 OPTION: Final = "recipient-list-subscribe"
+_MOST_OCTETS: Final = 262144
+"""A thousand members with names: what is larger is not read in one turn of the reactor."""
 _ROOT: Final = f"{{{RESOURCE_LISTS}}}resource-lists"
 
 
@@ -32,10 +34,10 @@ def contained_members(request: Request, most: int) -> tuple[Member, ...]:
     """The members of the list that a SUBSCRIBE brings along; only entries count (RCL-01).
 
     :param most: members that are allowed.
-    :raises SipError: 400 for what is no list, 403 for too long a list (RCL-03).
-    :raises ParseError: the content coding is wrong.
+    :raises SipError: 400 for what is no list, 403 for too long a list (RCL-03), 413 or 415 for
+        too many octets or an unknown coding.
     """
-    body = decode_body(request.values("content-encoding"), request.body)
+    body = decode_body(request.values("content-encoding"), request.body, _MOST_OCTETS)
     root = parse_document(body)
     if isinstance(root, str) or root.tag != _ROOT:
         raise SipError(400, "Bad Request: no resource list")
@@ -45,8 +47,8 @@ def contained_members(request: Request, most: int) -> tuple[Member, ...]:
             key = member_key(uri)
             if key is not None:
                 found.setdefault(key, Member(uri, key, display_names(entry)))
-    if len(found) > most:
-        raise SipError(403, None, (("Warning", '399 presence "the list is too long"'),))
+        if len(found) > most:
+            raise SipError(403, None, (("Warning", '399 presence "the list is too long"'),))
     if not found:
         raise SipError(400, "Bad Request: nobody in the list")
     return tuple(found.values())

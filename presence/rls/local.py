@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from presence.rls.model import Instance
 from presence.rls.sip import PIDF, failure_reason
 from pysip.errors import SipError
 from pysip.event.interfaces import ILocalSink
+from pysip.refresh import PASSING
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from presence.rls.backend import Watching
     from presence.rls.model import Member
+    from presence.rls.pace import Pace
     from pysip.event.interfaces import Notification
     from pysip.event.localsubscription import LocalSubscription
     from pysip.event.notifier import Notifier
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 _PREFIX: Final = "list:"
 _AGAIN: Final = 30.0
 """Seconds until what has ended for a passing reason is tried again (RLS-11)."""
-_FOR_GOOD: Final = frozenset({"rejected", "noresource"})
+_FOR_GOOD: Final = frozenset({"rejected", "noresource", "invariant", "badfilter"})
 _SETTLE: Final = 60.0
 """Seconds that what was recovered may take to be wanted again."""
 
@@ -39,13 +42,16 @@ class LocalBackEnds:
     """Subscribes to members at the notifier of this process.
 
     :param notifier: of the Presence Server.
+    :param pace: at which those end that nobody wants any more.
     """
 
-    def __init__(self, notifier: Notifier, wheel: TimerWheel) -> None:
+    def __init__(self, notifier: Notifier, wheel: TimerWheel, pace: Pace) -> None:
         self.notifier = notifier
         self.wheel = wheel
+        self._pace = pace
         self._fetches = 0
         self._wanted: set[str] | None = set()
+        self._unwanted: set[str] = set()
         self._settled = Alarm(self._drop_unwanted)
 
     def subscribe(
@@ -59,6 +65,7 @@ class LocalBackEnds:
         key = f"{_PREFIX}{number} {member.key}"
         if self._wanted is not None:
             self._wanted.add(key)
+        self._unwanted.discard(key)
         return LocalBackEnd(self, key, member.uri, watching, told)
 
     def settle(self) -> None:
@@ -69,7 +76,14 @@ class LocalBackEnds:
         wanted, self._wanted = self._wanted or set(), None
         for key in self.notifier.local_keys():
             if key.startswith(_PREFIX) and key not in wanted:
-                self.notifier.drop_local(key)
+                self._unwanted.add(key)
+                self._pace.add(self, partial(self._drop, key))
+
+    def _drop(self, key: str) -> None:
+        """End one, unless a list has begun to want it meanwhile."""
+        if key in self._unwanted:
+            self._unwanted.discard(key)
+            self.notifier.drop_local(key)
 
     def stop(self) -> None:
         """The process ends; what is durable goes on after the next start."""
@@ -121,7 +135,7 @@ class LocalBackEnd:
         elif state == "pending":
             self._tell("pending")
         else:
-            self._end(reason or "probation")
+            self._end(reason or "probation", reason not in _FOR_GOOD)
 
     def _subscribe(self) -> None:
         watching = self._watching
@@ -138,16 +152,19 @@ class LocalBackEnd:
         if failure.check(CancelledError) or self._stopped:
             return
         if isinstance(error := failure.value, SipError):
-            self._end(failure_reason(error.status, again=error.status >= 500))
+            again = error.status in PASSING or any(
+                name.lower() == "retry-after" for name, _ in error.headers
+            )
+            self._end(failure_reason(error.status, again=again), again)
             return
         self._log.failure("watching a member of a list failed", failure)
-        self._end("probation")
+        self._end("probation", again=True)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, again: bool) -> None:
         self._subscription = None
         self._tell("terminated", reason)
         self._attempt += 1
-        if not self._stopped and self._watching.expires and reason not in _FOR_GOOD:
+        if again and not self._stopped and self._watching.expires:
             self._owner.wheel.after(_AGAIN, self._again)
 
     def _tell(self, state: str, reason: str = "", kind: str = "", body: bytes = b"") -> None:

@@ -31,7 +31,7 @@ class Pace:
         self.rate = rate
         self.total = total
         self._clock = clock
-        self._jobs: dict[Hashable, deque[tuple[Job, float]]] = {}
+        self._jobs: dict[Hashable, deque[Job]] = {}
         self._debts: dict[Hashable, float] = {}
         self._call: IDelayedCall | None = None
         self._started = False
@@ -39,12 +39,9 @@ class Pace:
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._jobs.values())
 
-    def add(self, owner: Hashable, job: Job, weight: float = 1.0) -> None:
-        """Do something when it is its turn, never at once.
-
-        :param weight: share of a job of 1 that it is.
-        """
-        self._jobs.setdefault(owner, deque()).append((job, weight))
+    def add(self, owner: Hashable, job: Job) -> None:
+        """Do something when it is its turn, never at once."""
+        self._jobs.setdefault(owner, deque()).append(job)
         self._schedule()
 
     def start(self) -> None:
@@ -81,8 +78,8 @@ class Pace:
                 continue
             share = budget = min(left, self.rate * _TICK) - self._debts.pop(owner, 0.0)
             while jobs and share > 0:
-                job, weight = jobs.popleft()
-                share -= weight
+                job = jobs.popleft()
+                share -= 1.0
                 try:
                     job()
                 except Exception:

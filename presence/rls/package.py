@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
     from presence.rls.backend import BackEnds
     from presence.rls.pace import Pace
@@ -43,6 +42,7 @@ PRESENCE: Final = "presence"
 RELATED: Final = "multipart/related"
 PIDF: Final = "application/pidf+xml"
 _NEEDED: Final = ("application/rlmi+xml", RELATED, PIDF)
+_SECURED: Final = ("multipart/signed", "application/pkcs7-mime")
 _LIFETIME: Final = 86400
 """Seconds that subscriptions to members ask for; they end with that to the list (RLS-12)."""
 _NOTHING: Final = Notification()
@@ -57,6 +57,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     :ivar accept: values of Accept, None without one.
     :ivar packed: the watcher takes gzip.
     :ivar members: that the SUBSCRIBE has brought along (RCL-01); None for a list of documents.
+    :ivar bare_ids: the watcher needs other spellings (CLI-17).
     """
 
     owner: str
@@ -64,6 +65,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     accept: tuple[str, ...] | None = None
     packed: bool = False
     members: tuple[tuple[str, str, Names], ...] | None = None
+    bare_ids: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -184,7 +186,7 @@ class ListPackage:
         """
         if self._is_service(request):
             return self.settings.service
-        service = self.services.known(request.uri)
+        service = self.services.known(request.uri) if self.possible(request) else None
         if service is None:
             raise SipError(404)
         return service.uri
@@ -230,32 +232,37 @@ class ListPackage:
     def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
         """Note what the SUBSCRIBE says; a fetch begins at once, and a refresh tells all."""
         subscription.require = "eventlist"
+        settings = self.settings
+        contained = subscription.resource == settings.service
+        if brings_list(request) and not (contained and initial):
+            raise SipError(415)  # the first one counts (RCL-02), and that in the document
         watch = subscription.data
         if isinstance(watch, ListWatch):
-            if brings_list(request):
-                raise SipError(415)  # the first one counts (RCL-02)
             if watch.list is not None:
                 watch.list.refresh(_LIFETIME)
             return
-        if subscription.resource == self.settings.service:
+        forwards = _MAX_FORWARDS if request.max_forwards is None else request.max_forwards
+        if not forwards:
+            raise SipError(483)  # list servers that have each other's lists as members (RLS-16)
+        if contained:
             service: Service | None = self._contained(request, subscription)
         else:
             service = self.services.known(subscription.resource)
         if service is None:
             raise SipError(480, None, (("Retry-After", "5"),))
-        settings = self.settings
         if settings.excess == "refuse" and len(service.members) > settings.members:
             raise SipError(403, None, (("Warning", '399 presence "the list is too long"'),))
         members = None
-        if subscription.resource == self.settings.service:
+        if contained:
             members = tuple((each.uri, each.key, each.names) for each in service.members)
         accept = request.headers.get("accept")
         kept = Kept(
             service.owner,
-            _forwards(request),
+            forwards - 1,
             None if accept is None else tuple(accept),
             _takes_gzip(request),
             members,
+            _begins(request.first("user-agent") or "", settings.bare_id_agents),
         )
         subscription.detail = _encode(kept)
         if not subscription.lasting:
@@ -286,8 +293,14 @@ class ListPackage:
 
     def _begin(self, subscription: ISubscription, kept: Kept, expires: int) -> None:
         accept = None if kept.accept is None else parse_accept(list(kept.accept))
-        watch = subscription.data = ListWatch(kept, Terms(host=self._host, accept=accept))
-        watching = Watching(subscription.id, subscription.watcher, kept.max_forwards, expires)
+        terms = Terms(host=self._host, accept=accept, bare_ids=kept.bare_ids)
+        watch = subscription.data = ListWatch(kept, terms)
+        secured = tuple(kind for kind in _SECURED if kind in dict(accept or ()))
+        watching = Watching(
+            subscription.id, subscription.watcher, kept.max_forwards, expires, secured
+        )
+        if kept.bare_ids:
+            subscription.event_name = "Presence"
 
         def changed(service: Service | None) -> None:
             if watch.over:
@@ -380,90 +393,15 @@ def _service_of(subscription: ISubscription, members: tuple[Member, ...]) -> Ser
     return Service(subscription.resource, subscription.watcher.uri, None, (), members)
 
 
-@implementer(IEventPackage)
-class ListWinfoPackage:
-    """Watcher information of lists, which is not offered (RLO-09).
-
-    :param lists: knows what is a list.
-    """
-
-    name = "presence.list.winfo"
-    event = "presence.winfo"
-    default_expires = 3600
-    notify_types: tuple[str, ...] = ()
-    subscribe_types: tuple[str, ...] = ()
-    template = True
-    incremental = False
-
-    def __init__(self, lists: ListPackage) -> None:
-        self._lists = lists
-
-    def prepare(self, request: Request, watcher: Identity) -> Deferred[None] | None:
-        """Refuse what is a list, whoever asks.
-
-        :raises SipError: (in the Deferred) 489.
-        """
-        finding = self._lists.prepare(request, watcher)
-        if finding is None:
-            return None
-
-        def refused(failure: Failure) -> None:
-            error = failure.value
-            if isinstance(error, SipError) and error.status in (403, 489):
-                raise SipError(489) from None
-            failure.raiseException()
-
-        return finding.addErrback(refused)
-
-    def resolve(self, request: Request) -> str:
-        """Never anything.
-
-        :raises SipError: 489 for a list, 404 for what is none.
-        """
-        if not request.to.tag:
-            self._lists.resolve(request)
-            raise SipError(489)
-        raise SipError(404)
-
-    def entity(self, request: Request, resource: str) -> str:
-        """Never asked."""
-        return resource
-
-    def authorize(self, resource: str, watcher: Identity) -> str:
-        """Never asked."""
-        return "rejected"
-
-    def choose_type(self, request: Request) -> str:
-        """Never asked."""
-        raise SipError(489)
-
-    def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
-        """Never asked."""
-
-    def subscribed(self, subscription: ISubscription) -> None:
-        """Never told."""
-
-    def unsubscribed(self, subscription: ISubscription) -> None:
-        """Never told."""
-
-    def notification(self, subscription: ISubscription) -> Notification:
-        """Never asked."""
-        return _NOTHING
-
-    def acknowledged(self, subscription: ISubscription) -> None:
-        """Never told."""
-
-
-def _forwards(request: Request) -> int:
-    """Max-Forwards of SUBSCRIBEs for members (RLS-16)."""
-    left = request.max_forwards
-    return max(0, (_MAX_FORWARDS if left is None else left) - 1)
+def _begins(agent: str, prefixes: tuple[str, ...]) -> bool:
+    return bool(agent) and agent.lower().startswith(prefixes)
 
 
 def _takes_gzip(request: Request) -> bool:
-    """Whether the watcher asks for packed bodies."""
-    return any(
-        coding.partition(";")[0].strip().lower() == "gzip"
-        for value in request.values("accept-encoding")
-        for coding in value.split(",")
-    )
+    """Whether the watcher asks for packed bodies; with ``q=0`` it asks for none."""
+    for value in request.values("accept-encoding"):
+        for coding in value.split(","):
+            name, _, weight = coding.replace(" ", "").lower().partition(";q=")
+            if name in ("gzip", "x-gzip"):
+                return not weight or bool(weight.strip("0."))
+    return False

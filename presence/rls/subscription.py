@@ -31,6 +31,8 @@ class ListSettings:
     :ivar excess: what becomes of further ones.
     :ivar body: octets of a NOTIFY body (RLS-18).
     :ivar service: canonical URI for lists that are brought along, "" for none (RCL-01).
+    :ivar bare_id_agents: how User-Agents begin, in lower case, that need other spellings
+        (CLI-17).
     """
 
     window: float = 2.0
@@ -39,6 +41,7 @@ class ListSettings:
     excess: Literal["unlisted", "terminated", "refuse"] = "unlisted"
     body: int = 65536
     service: str = ""
+    bare_id_agents: tuple[str, ...] = ()
 
 
 class ListSubscription:
@@ -147,12 +150,18 @@ class ListSubscription:
         return self._report
 
     def acknowledged(self) -> None:
-        """The last NOTIFY has arrived; what did not fit follows (RLS-18)."""
+        """The last NOTIFY has arrived; what did not fit follows (RLS-18).
+
+        What has changed meanwhile waits for others that change within the window (RLS-14).
+        """
         report, self._report = self._report, None
         if report is not None:
             self.table.acknowledged(report)
             if self.table.due and not self._stopped:
-                self._touch()
+                if report.rest:
+                    self._touch()
+                else:
+                    self._tell_soon()
 
     def _tell_soon(self) -> None:
         if self._patient:

@@ -196,6 +196,10 @@ class ISubscription(Interface):
     state: str = Attribute("``active``, ``pending`` or ``terminated``.")
     content_type: str = Attribute("Media type chosen for its notifications.")
     event_params: str = Attribute("Parameters for the Event header of its NOTIFYs: ``;a=b``.")
+    event_name: str = Attribute(
+        "How the event type is spelt in its NOTIFYs where not as in SUBSCRIBE (CLI-17); not"
+        " durable."
+    )
     require: str = Attribute(
         "Option tags for Require of its NOTIFYs and of the 2xx to its SUBSCRIBEs; not durable."
     )

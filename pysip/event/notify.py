@@ -246,7 +246,7 @@ class NotifySender:
             f"To: {dialog.remote_uri}{to_tag}",
             f"Call-ID: {dialog.call_id}",
             f"Contact: {dialog.contact}",
-            f"Event: {subscription.event}{subscription.event_params}",
+            f"Event: {subscription.event_value}{subscription.event_params}",
             *((f"Require: {subscription.require}",) if subscription.require else ()),
             *(f"{name}: {value}" for name, value in fields),
             *((f"User-Agent: {self._ua.sender.agent}",) if self._ua.sender.agent else ()),

@@ -64,6 +64,7 @@ class Subscription(Timed):
         "ending",
         "entity",
         "event",
+        "event_name",
         "event_params",
         "forced",
         "id",
@@ -111,6 +112,7 @@ class Subscription(Timed):
         self.created = created
         self.cseq_limit = 0
         self.instance = ""
+        self.event_name = ""
         self.event_params = ""
         self.require = ""
         self.detail = b""
@@ -122,6 +124,12 @@ class Subscription(Timed):
         self.reason = ""
         self.ending = ""
         self.alarm: Alarm | None = None
+
+    @property
+    def event_value(self) -> str:
+        """Event header of its NOTIFYs, but for parameters that the package adds."""
+        _, semicolon, tail = self.event.partition(";")
+        return f"{self.event_name}{semicolon}{tail}" if self.event_name else self.event
 
     @property
     def lasting(self) -> bool:

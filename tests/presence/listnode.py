@@ -65,7 +65,7 @@ class ListNode(Node):
         sip = SipBackEnds(
             self.router, lambda: self.ua.contact_on("UDP", "list"), (), IDENTITY, self._sip
         )
-        self.local = LocalBackEnds(notifier, self.wheel)
+        self.local = LocalBackEnds(notifier, self.wheel, self.pace)
 
         def here(member: Member) -> bool:
             return member.key.endswith(f"@{DOMAIN}")

@@ -1,18 +1,21 @@
-"""Subscriptions to lists against a server in memory (RLS-06, RLS-07, XDM-56)."""
+"""Subscriptions to lists against a server in memory (RFC 4662)."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from presence.rls.listwatch import WatchedList
+from presence.rls.model import Service
 from presence.rls.subscription import ListSettings
 from pysip.message import Request
+from pysip.mime import decode_body
 from pysip.transport.loop import LoopNetwork
-from tests.node import Node, Peer
+from tests.node import Peer, pidf
 from tests.presence.listnode import ListNode
-from tests.presence.listservices import FRIENDS, SERVICES, service, services
-from tests.presence.rulesources import ANN, BOB, JOE, DocumentsTestCase
+from tests.presence.listservices import FRIENDS, SERVICES, lists_of, service, services
+from tests.presence.rulesources import ANN, BOB, EVE, JOE, DocumentsTestCase
 
 ACCEPT = "application/pidf+xml, application/rlmi+xml, multipart/related"
 
@@ -24,25 +27,33 @@ class PackageTests(DocumentsTestCase):
         """Start the server."""
         super().setUp()
         self.put(SERVICES, services(service((ANN, BOB))))
-        self.node: Node = ListNode(
+        self.start()
+
+    def start(self, *members: str, **settings: Any) -> None:
+        """Start the server, with other members and settings of lists."""
+        if members:
+            self.put(SERVICES, services(service(members)))
+        self.node: Any = ListNode(
             self.clients,
             self.store_feed,
-            ListSettings(window=1.0),
+            ListSettings(**{"window": 1.0, **settings}),
             network=LoopNetwork(self.clock),
+            hosts={"other.example": ("sip:192.0.2.99:5060",)},
         )
-        self.peer = self.node.peer()
+        self.peer: Peer = self.node.peer()
 
     def subscribe(self, **fields: Any) -> Request:
         """A SUBSCRIBE of Joe to the list."""
-        fields = {"supported": "eventlist", "accept": ACCEPT, "sender": JOE, **fields}
-        return self.peer.request("SUBSCRIBE", FRIENDS, call_id="c", **fields)
+        usual = {"supported": "eventlist", "accept": ACCEPT, "sender": JOE, "call_id": "c"}
+        return self.peer.request("SUBSCRIBE", FRIENDS, **{**usual, **fields})
 
     def tables(self, peer: Peer) -> tuple[WatchedList, list[tuple[int | None, bool]]]:
         """The table of all NOTIFYs, and version and fullness of each."""
         table = WatchedList()
         found = []
         for notify in peer.notifies():
-            taken = table.take(notify.first("content-type") or "", notify.body)
+            body = decode_body(notify.values("content-encoding"), notify.body)
+            taken = table.take(notify.first("content-type") or "", body)
             self.assertTrue(taken.processed and not taken.refresh, notify)
             found.append((table.version, taken.full))
         return table, found
@@ -76,3 +87,152 @@ class PackageTests(DocumentsTestCase):
         self.node.advance(3.0)
         _, found = self.tables(self.peer)
         self.assertEqual(found, [(0, True), (1, False), (2, True)])
+
+    def test_hops(self) -> None:
+        """RLS-16: each list server on the way takes one hop; without any left it ends there."""
+        self.start(EVE)
+        there = self.node.peer("192.0.2.99")
+        self.assertEqual(self.peer.ask(self.subscribe(max_forwards=0)).status, 483)
+        self.assertEqual(self.peer.ask(self.subscribe(max_forwards=5)).status, 200)
+        self.node.advance(1.0)
+        self.assertEqual([request.max_forwards for request in there.requests], [4])
+
+    def test_same_kind_for_life(self) -> None:
+        """RLS-29: what began as a list stays one, of one package; RLS-31: its usual lifetime."""
+        answer = self.peer.ask(self.subscribe())
+        self.assertEqual(answer.first("expires"), "3600")
+        self.node.advance(3.0)
+        for status, fields in (
+            (403, {"event": "presence;id=2"}),
+            (421, {"supported": None}),
+            (200, {}),
+        ):
+            again = self.peer.ask(self.subscribe(to_tag=answer.to.tag, **fields))
+            self.assertEqual(again.status, status)
+        self.node.advance(3.0)
+        self.tables(self.peer)
+        # now the list is gone, and its URI with it
+        self.put(SERVICES, services())
+        self.node.advance(3.0)
+        last = self.peer.notifies()[-1]
+        self.assertEqual(last.first("subscription-state"), "terminated;reason=noresource")
+        self.assertTrue(all(notify.first("require") for notify in self.peer.notifies()))
+
+    def test_too_long(self) -> None:
+        """RLO-04: of a list that is too long the first are watched, or it is refused."""
+        for excess, last in (("unlisted", None), ("terminated", "terminated giveup")):
+            self.start(members=1, excess=excess)
+            self.peer.ask(self.subscribe())
+            self.node.advance(3.0)
+            states = [
+                row.instance and f"{row.instance.state} {row.instance.reason}".strip()
+                for row in self.tables(self.peer)[0].members.values()
+            ]
+            self.assertEqual(states, ["active", last])
+            self.assertEqual(len(self.node.presence.notifier.local_keys()), 1)
+        self.start(members=1, excess="refuse")
+        refused = self.peer.ask(self.subscribe())
+        self.assertEqual(refused.status, 403)
+        self.assertIn("399", refused.first("warning") or "")
+        self.assertEqual(self.node.presence.notifier.local_keys(), [])
+
+    def test_pace(self) -> None:
+        """RLO-05, RLO-06: members begin and end one by one, in their order, after the NOTIFY."""
+        members = [f"sip:u{number}@example.com" for number in range(20)]
+        self.start(*members)
+        notifier = self.node.presence.notifier
+        self.node.pace.rate = 10.0
+        answer = self.peer.ask(self.subscribe())
+        table, found = self.tables(self.peer)
+        self.assertEqual((found, list(table.members)), ([(0, True)], members))
+        self.node.advance(0.8)
+        begun = {key.partition(" ")[2] for key in notifier.local_keys()}
+        self.assertEqual(begun, set(members[: len(begun)]))
+        self.assertLess(len(begun), 12)
+        self.node.advance(3.0)
+        self.assertEqual(len(notifier.local_keys()), 20)
+        self.peer.ask(self.subscribe(to_tag=answer.to.tag, expires=0))
+        self.node.advance(0.5)
+        self.assertTrue(10 < len(notifier.local_keys()) < 20)
+        self.node.advance(3.0)
+        self.assertEqual(notifier.local_keys(), [])
+
+    def test_left_over(self) -> None:
+        """RLO-06: who has left the list while no server ran is watched no longer, after a while."""
+        self.peer.ask(self.subscribe())
+        self.node.advance(3.0)
+        self.node.services.stop()
+        self.put(SERVICES, services(service((BOB,))))
+        self.node = self.node.restart()
+        keys = self.node.presence.notifier.local_keys
+        self.node.advance(50.0, 1.0)
+        self.assertEqual(len(keys()), 2)
+        self.node.advance(20.0, 1.0)
+        self.assertEqual([key.partition(" ")[2] for key in keys()], [BOB])
+
+    def test_packed(self) -> None:
+        """RLS-18: a large body is split, packed or not; each of its parts can be taken alone."""
+        for encoding, packed in ((None, False), ("gzip;q=0", False), ("deflate, gzip", True)):
+            members = [f"sip:u{number}@example.com" for number in range(8)]
+            self.start(*members, body=4000)
+            for uri in members:
+                self.peer.publish(pidf(uri), uri)
+            self.peer.requests.clear()
+            self.peer.ask(self.subscribe(accept_encoding=encoding))
+            self.node.advance(8.0)
+            told = self.peer.notifies()
+            codings = {notify.first("content-encoding") for notify in told[1:]}
+            self.assertEqual(codings, {"gzip" if packed else None})
+            table, found = self.tables(self.peer)
+            self.assertGreater(len(found), 2)
+            bodies = [decode_body(one.values("content-encoding"), one.body) for one in told]
+            self.assertLess(max(map(len, bodies)), 4001)
+            known = [row.instance and row.instance.document for row in table.members.values()]
+            self.assertTrue(all(known) and len(known) == len(members))
+
+    def test_spelling(self) -> None:
+        """CLI-17: only clients that the operator names get the spellings that they need."""
+        self.start(bare_id_agents=("oldphone",))
+        for agent, bare in (("OldPhone/1.0", True), ("Other", False), (None, False)):
+            self.peer.requests.clear()
+            self.peer.ask(self.subscribe(user_agent=agent, call_id=f"{agent}"))
+            self.node.advance(3.0)
+            for notify in self.peer.notifies():
+                self.assertEqual(notify.first("event"), "Presence" if bare else "presence")
+                self.assertEqual(b"\r\nContent-Id: " in notify.body, bare)
+            self.tables(self.peer)
+
+    def test_list_in_the_body(self) -> None:
+        """RCL-01, RCL-02: where there is a list already no other one is brought along."""
+        self.start(service="sip:lists@example.com")
+        body = lists_of(f'<list><entry uri="{BOB}"/></list>')
+        brought = {"content_type": "application/resource-lists+xml", "body": body}
+        self.assertEqual(self.peer.ask(self.subscribe(**brought)).status, 415)
+        large = lists_of("<list>" + f'<entry uri="{BOB}"/>' * 10000 + "</list>")
+        answers = [
+            self.peer.ask(
+                self.peer.request(
+                    "SUBSCRIBE",
+                    "sip:lists@example.com",
+                    sender=JOE,
+                    supported="eventlist",
+                    accept=ACCEPT,
+                    content_type="application/resource-lists+xml",
+                    body=each,
+                    **fields,
+                )
+            ).status
+            for each, fields in (
+                (body, {}),
+                (zlib.compress(large), {"content_encoding": "deflate"}),
+            )
+        ]
+        self.assertEqual(answers, [200, 413])
+
+    def test_address_of_a_user(self) -> None:
+        """XDM-45, RLS-23: a list with the address of a user takes nobody's place."""
+        found = Service(BOB, JOE, None, (), ())  # which a document server elsewhere let pass
+        self.patch(self.node.services, "known", lambda uri: found)
+        answer = self.peer.ask(self.peer.request("SUBSCRIBE", BOB, sender=ANN))
+        self.assertEqual(answer.status, 200)
+        self.assertNotIn("require", answer)
