@@ -40,6 +40,7 @@ def collect(node: Node, problems: Mapping[int, int]) -> Iterator[Family]:
     yield from _store(node)
     yield from _strain(node)
     yield from _rules(node)
+    yield from _lists(node)
     yield from collect_xdm(node)
     yield counter(
         "presence_problems_total",
@@ -318,4 +319,34 @@ def _rules(node: Node) -> Iterator[Family]:
             ({"server": remote.name}, remote.up)
             for remote in (() if reading is None else reading.servers.remotes)
         ),
+    )
+
+
+def _lists(node: Node) -> Iterator[Family]:
+    lists = node.lists
+    yield gauge(
+        "presence_list_subscriptions",
+        "Live subscriptions to lists.",
+        ({}, 0 if lists is None else len(lists.package.live)),
+    )
+    yield gauge(
+        "presence_list_members",
+        "Members that are watched for lists: served in this process, or over SIP.",
+        ({"served": "here"}, 0 if lists is None else lists.local.count),
+        ({"served": "elsewhere"}, 0 if lists is None else lists.sip.count),
+    )
+    yield gauge(
+        "presence_list_members_waiting",
+        "Members whose watching is to begin or to end when it is their turn.",
+        ({}, 0 if lists is None else len(lists.pace)),
+    )
+    yield gauge(
+        "presence_list_services",
+        "Lists that are followed, or were looked for just now.",
+        ({}, 0 if lists is None else len(lists.services)),
+    )
+    yield gauge(
+        "presence_list_documents",
+        "Copies of documents that lists are made of.",
+        ({}, 0 if lists is None else lists.services.documents),
     )

@@ -44,6 +44,7 @@ class ListServer:
     pace: Pace
     package: ListPackage
     local: LocalBackEnds
+    sip: SipBackEnds
 
     def recovered(self) -> None:
         """All subscriptions are back: end those to members that no list has any more (RLO-06)."""
@@ -137,4 +138,4 @@ def build_rls(
         ua.supported.append(OPTION)  # RCL-04
     events.add_package(package)
     events.add_package(ListWinfoPackage(package))
-    return ListServer(services, pace, package, local)
+    return ListServer(services, pace, package, local, sip)

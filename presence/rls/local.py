@@ -43,12 +43,15 @@ class LocalBackEnds:
 
     :param notifier: of the Presence Server.
     :param pace: at which those end that nobody wants any more.
+
+    :ivar count: members that are watched so.
     """
 
     def __init__(self, notifier: Notifier, wheel: TimerWheel, pace: Pace) -> None:
         self.notifier = notifier
         self.wheel = wheel
         self._pace = pace
+        self.count = 0
         self._fetches = 0
         self._wanted: set[str] | None = set()
         self._unwanted: set[str] = set()
@@ -66,6 +69,7 @@ class LocalBackEnds:
         if self._wanted is not None:
             self._wanted.add(key)
         self._unwanted.discard(key)
+        self.count += 1
         return LocalBackEnd(self, key, member.uri, watching, told)
 
     def settle(self) -> None:
@@ -123,7 +127,10 @@ class LocalBackEnd:
 
     def stop(self) -> None:
         """Tell nothing more, and unsubscribe."""
+        if self._stopped:
+            return
         self._stopped = True
+        self._owner.count -= 1
         self._owner.wheel.cancel(self._again)
         self._owner.notifier.drop_local(self._key)
 

@@ -109,6 +109,8 @@ class ListPackage:
     :param touch: tells the notifier that a subscription has something new.
     :param ready: tells it that what was put off can be told.
     :param terminate: ends a subscription with a reason.
+
+    :ivar live: what stands behind all list subscriptions.
     """
 
     name = "presence.list"
@@ -138,6 +140,7 @@ class ListPackage:
     ) -> None:
         self.settings = settings
         self.services = services
+        self.live: set[ListWatch] = set()
         self._backends = backends
         self._pace = pace
         self._wheel = wheel
@@ -295,6 +298,7 @@ class ListPackage:
         accept = None if kept.accept is None else parse_accept(list(kept.accept))
         terms = Terms(host=self._host, accept=accept, bare_ids=kept.bare_ids)
         watch = subscription.data = ListWatch(kept, terms)
+        self.live.add(watch)
         secured = tuple(kind for kind in _SECURED if kind in dict(accept or ()))
         watching = Watching(
             subscription.id, subscription.watcher, kept.max_forwards, expires, secured
@@ -342,9 +346,13 @@ class ListPackage:
         """End what stands behind it; the last NOTIFY tells all once more."""
         watch = subscription.data
         if isinstance(watch, ListWatch):
-            watch.stop()
+            self._stop(watch)
             if watch.list is not None:
                 watch.list.table.refresh()
+
+    def _stop(self, watch: ListWatch) -> None:
+        watch.stop()
+        self.live.discard(watch)
 
     # -- NOTIFY -------------------------------------------------------------------------
 
@@ -359,7 +367,7 @@ class ListPackage:
         if report is None:
             return Notification(digest=subscription.delivered or 0)
         if not subscription.lasting and not watch.over:
-            watch.stop()
+            self._stop(watch)
         if watch.kept.packed:
             packed = gzip.compress(report.body, 6)
             return Notification(report.content_type, packed, report.mark, encoding="gzip")

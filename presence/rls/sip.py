@@ -76,6 +76,8 @@ class SipBackEnds:
     :param contact: gives our Contact value.
     :param route: preloaded Route values: the way into the core (ROU-03).
     :param own: canonical identity of the list server, for watchers without one (RLS-19).
+
+    :ivar count: members that are watched so.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class SipBackEnds:
         self.router = router
         self.own = own
         self.settings = settings or SipSettings()
+        self.count = 0
         self._contact = contact
         self._route = route
 
@@ -117,7 +120,8 @@ class SipBackEnds:
             headers=tuple(headers),
             retry=self.settings.retry,
         )
-        return SipBackEnd(self.router, terms, told)
+        self.count += 1
+        return SipBackEnd(self, terms, told)
 
     def _asserted(self, watcher: Identity) -> tuple[str, ...]:
         """One SIP and one tel URI at most (RFC 3325 section 9.1)."""
@@ -137,16 +141,17 @@ class SipBackEnd:
     _log = Logger()
 
     def __init__(
-        self, router: NotifyRouter, terms: SubscriptionTerms, told: Callable[[Instance], None]
+        self, owner: SipBackEnds, terms: SubscriptionTerms, told: Callable[[Instance], None]
     ) -> None:
-        self._tokens = router.ua.tokens
+        self._owner = owner
+        self._tokens = owner.router.ua.tokens
         self._told = told
         self._terms = terms
         self._stopped = False
         self._id = self._tokens.tag()
         self._type = PIDF
         self._body = b""
-        self._subscriber = Subscriber(router, terms, self)
+        self._subscriber = Subscriber(owner.router, terms, self)
         self._subscriber.subscribe()
 
     def refresh(self, expires: int) -> None:
@@ -160,7 +165,10 @@ class SipBackEnd:
 
     def stop(self) -> None:
         """Tell nothing more, and unsubscribe."""
+        if self._stopped:
+            return
         self._stopped = True
+        self._owner.count -= 1
         self._subscriber.unsubscribe()
 
     def notified(self, request: Request, state: str, content_type: str, body: bytes) -> None:

@@ -83,6 +83,7 @@ class ListSubscription:
         self._ready = ready
         self._members: dict[str, Member] = {}
         self._subscribed: dict[str, BackEnd] = {}
+        self._leaving: dict[BackEnd, None] = {}
         self._unknown: set[str] = set()
         self._alarm = Alarm(self._window_over)
         self._armed = False
@@ -110,13 +111,18 @@ class ListSubscription:
             self._unknown.discard(key)
             backend = self._subscribed.pop(key, None)
             if backend is not None:
-                self._pace.add(self, backend.stop)
+                self._leaving[backend] = None
+                self._pace.add(self, partial(self._leave, backend))
         for key, member in wanted.items():
             if key not in self._members:
                 self._members[key] = member
                 self._unknown.add(key)
                 self._pace.add(self, partial(self._begin, key))
         self._tell_soon()
+
+    def _leave(self, backend: BackEnd) -> None:
+        del self._leaving[backend]
+        backend.stop()
 
     def _begin(self, key: str) -> None:
         member = self._members.get(key)
@@ -188,7 +194,8 @@ class ListSubscription:
         self._stopped = True
         self._wheel.cancel(self._alarm)
         self._pace.forget(self)
-        for backend in self._subscribed.values():
+        for backend in (*self._leaving, *self._subscribed.values()):
             self._pace.add(self, backend.stop)
+        self._leaving.clear()
         self._subscribed.clear()
         self._members.clear()

@@ -43,7 +43,7 @@ class ListNode(Node):
         self._clients = clients
         self._feed = feed
         self._lists = lists or ListSettings()
-        self._sip = sip or SipSettings()
+        self._sip_settings = sip or SipSettings()
         self._options = options
         super().__init__(**options)
         self.local.settle()
@@ -62,8 +62,8 @@ class ListNode(Node):
             ServiceSettings(),
         )
         self.pace = Pace(clock, 1000.0, 10000.0)
-        sip = SipBackEnds(
-            self.router, lambda: self.ua.contact_on("UDP", "list"), (), IDENTITY, self._sip
+        self.sip = SipBackEnds(
+            self.router, lambda: self.ua.contact_on("UDP", "list"), (), IDENTITY, self._sip_settings
         )
         self.local = LocalBackEnds(notifier, self.wheel, self.pace)
 
@@ -72,7 +72,7 @@ class ListNode(Node):
 
         self.package = ListPackage(
             self.services,
-            ChosenBackEnds(self.local, sip, here),
+            ChosenBackEnds(self.local, self.sip, here),
             self.pace,
             self.wheel,
             tokens,
@@ -92,7 +92,7 @@ class ListNode(Node):
         """Another one on the same store, documents and clock."""
         self.stop()
         options = {**self._options, "store": self.store, "network": self.network}
-        return ListNode(self._clients, self._feed, self._lists, self._sip, **options)
+        return ListNode(self._clients, self._feed, self._lists, self._sip_settings, **options)
 
     def stop(self) -> None:
         """End it, in the order of :class:`presence.service.PresenceService`."""

@@ -6,6 +6,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from presence.exposition import exposition
+from presence.metrics import collect
+from presence.rls.build import ListServer
 from presence.rls.listwatch import WatchedList
 from presence.rls.model import Service
 from presence.rls.subscription import ListSettings
@@ -16,6 +19,7 @@ from tests.node import Peer, pidf
 from tests.presence.listnode import ListNode
 from tests.presence.listservices import FRIENDS, SERVICES, lists_of, service, services
 from tests.presence.rulesources import ANN, BOB, EVE, JOE, DocumentsTestCase
+from tests.presence.test_metrics import parse, parts
 
 ACCEPT = "application/pidf+xml, application/rlmi+xml, multipart/related"
 
@@ -156,6 +160,41 @@ class PackageTests(DocumentsTestCase):
         self.assertTrue(10 < len(notifier.local_keys()) < 20)
         self.node.advance(3.0)
         self.assertEqual(notifier.local_keys(), [])
+
+    def test_leaving(self) -> None:
+        """RLO-06: members that leave just before the list ends are not watched on."""
+        answer = self.peer.ask(self.subscribe())
+        self.node.advance(3.0)
+        jobs = self.node.pace
+        self.assertEqual((len(jobs), self.node.local.count, self.node.sip.count), (0, 2, 0))
+        jobs.rate = jobs.total = 1e-9
+        self.put(SERVICES, services(service()))
+        self.settle()
+        self.node.advance(0.5)
+        self.peer.ask(self.subscribe(to_tag=answer.to.tag, expires=0))
+        self.assertEqual(len(self.node.package.live), 0)
+        jobs.rate = jobs.total = 1000.0
+        self.node.advance(3.0)
+        self.assertEqual(self.node.presence.notifier.local_keys(), [])
+        self.assertEqual((len(jobs), self.node.local.count), (0, 0))
+
+    def test_figures(self) -> None:
+        """OBS-01: lists and members that are watched are counted; the one that ends is not."""
+        self.start(ANN, BOB, EVE)
+        node = self.node
+        server = ListServer(node.services, node.pace, node.package, node.local, node.sip)
+
+        def figures() -> list[float]:
+            families = collect(parts(node, lists=server), {})
+            samples = parse(exposition(families))[1]
+            return [value for name, value in samples.items() if "_list_" in name]
+
+        answer = self.peer.ask(self.subscribe())
+        self.node.advance(3.0)
+        self.assertEqual(figures(), [1, 2, 1, 0, 1, 1])
+        self.peer.ask(self.subscribe(to_tag=answer.to.tag, expires=0))
+        self.node.advance(30.0, 1.0)
+        self.assertEqual(figures(), [0, 0, 0, 0, 0, 0])
 
     def test_left_over(self) -> None:
         """RLO-06: who has left the list while no server ran is watched no longer, after a while."""
