@@ -162,12 +162,20 @@ class ListPackage:
     def prepare(self, request: Request, watcher: Identity) -> Deferred[None] | None:
         """Look whether the Request-URI is that of a list, and may be used by the watcher.
 
-        :raises SipError: (in the Deferred) 403, 480 or 489 (XDM-52, RLS-23, RLS-27, RLO-08).
+        A URI that says by its parameters that it is a list is nobody's address: where there is
+        no such list it is unknown (XDM-52, XDM-56).
+
+        :raises SipError: (in the Deferred) 403, 404, 480 or 489 (XDM-52, RLS-23, RLS-27, RLO-08).
         """
         if request.to.tag or self._is_service(request) or not self.possible(request):
             return None
         finding: Deferred[Service | None] = self.services.find(request.uri, watcher, PRESENCE)
-        return finding.addCallback(lambda _: None)
+
+        def found(service: Service | None) -> None:
+            if service is None and ";" in request.uri and self.services.named(request.uri):
+                raise SipError(404, "No such list")
+
+        return finding.addCallback(found)
 
     def possible(self, request: Request) -> bool:
         """Whether there may be a list of that name: no user's address is one (XDM-45).

@@ -118,6 +118,14 @@ class ServiceSource:
         """
         return Deferred.fromCoroutine(self._find(uri, watcher, package))
 
+    def named(self, uri: str) -> bool:
+        """Whether a URI is that of a list by the operator's form (XDM-56), if there is any."""
+        template = self._settings.template
+        try:
+            return template is not None and template.fits(service_key(uri))
+        except ValueError:
+            return False
+
     def known(self, uri: str) -> Service | None:
         """A service that was found just now, or is held."""
         try:

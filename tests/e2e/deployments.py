@@ -204,7 +204,7 @@ class Apart(Deployment):
             server["sip"] = [f"sip:{HOST}:{self.parts[server['name']].port('peers')}"]
         more = {name: dict(keys) for name, keys in changed.items()}
         settings = self._settings(
-            roles=["presence-server", "registrar"],
+            roles=["presence-server", "rls", "registrar"],
             accounts=self._accounts,
             fetch={"server": servers, "health_interval": 1.0, **more.pop("fetch", {})},
             trust={"peers": [HOST], **more.pop("trust", {})},
@@ -214,4 +214,4 @@ class Apart(Deployment):
         # who asks
         peers = {"peers": {"transport": "udp", "auth": "trust"}}
         daemon = Daemon(self._case, {**peers, **points}, (), settings)
-        self.parts["presence-server"] = self.parts["registrar"] = daemon
+        self.parts |= dict.fromkeys(("presence-server", "rls", "registrar"), daemon)

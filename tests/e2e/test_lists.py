@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.rls.listwatch import Taken, WatchedList
-from tests.e2e.deployments import AllInOne
+from presence.rls.ownlists import list_uri
+from tests.e2e.deployments import AllInOne, Apart
 from tests.e2e.phone import NOTED, Phone, Watch, aor, pidf
 from tests.e2e.test_rules import EVERYTHING, one, rule, ruleset
 from tests.e2e.wire import Message
@@ -171,7 +172,7 @@ class SubscribeTests(ListTestCase):
         self.assertEqual(told["subscription-state"], "terminated;reason=noresource")
 
     def test_decisions(self) -> None:
-        """RLS-11, RLS-12, RLS-24: rules of the members decide, and change what is told."""
+        """RLS-11, RLS-12, RLS-24, PBK-06: rules of the members decide, and change what is told."""
         bob = self.xdm.client("bob")
         rules = f"/org.openmobilealliance.pres-rules/users/{aor('bob')}/pres-rules"
         self.bob.publish(pidf("bob", "here"))
@@ -188,8 +189,47 @@ class SubscribeTests(ListTestCase):
         self.assertIn(aor("alice").encode(), self.bob.notify(info).body)
         write("allow")
         buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        write("polite-block")
+        buddies.until({aor("bob"): "active", aor("carol"): "active"})
         write("block")
         buddies.until({aor("bob"): "terminated rejected", aor("carol"): "active"})
+
+    def test_reactive(self) -> None:
+        """FLW-02: Alice comes by a list: her instance of Bob is pending until he approves her.
+
+        RLO-03: the subscription is hers, as Bob sees it.
+        """
+        bob = self.xdm.client("bob")
+        rules = f"/org.openmobilealliance.pres-rules/users/{aor('bob')}/pres-rules"
+        self.bob.publish(pidf("bob", "here"))
+        bob.store(rules, ruleset(rule("a", one("alice"), "confirm")))
+        info = self.bob.subscribe("bob", event="presence.winfo")
+        self.bob.notify(info)
+        buddies = self.watch(self.alice)
+        buddies.until({aor("bob"): "pending", aor("carol"): "active"})
+        asked = self.bob.notify(info).body.decode()
+        self.assertRegex(asked, rf'status="pending" event="subscribe"[^>]*>{aor("alice")}<')
+        row = buddies.table.members[aor("bob")].instance
+        bob.store(rules, ruleset(rule("a", one("alice"), "allow", EVERYTHING)))
+        buddies.until({aor("bob"): "active here", aor("carol"): "active"})
+        told = self.bob.notify(info).body.decode()
+        self.assertRegex(told, rf'status="active" event="approved"[^>]*>{aor("alice")}<')
+        after = buddies.table.members[aor("bob")].instance
+        assert row is not None and after is not None
+        self.assertEqual(after.id, row.id)
+        self.assertTrue(self.alice.silent(buddies.watch, 0.3))
+
+    def test_reload(self) -> None:
+        """NFR-02, RLO-04: what SIGHUP may change of lists holds for the next subscription."""
+        self.watch(self.alice)
+        self.server.settings["rls"] |= {"members": 1, "excess": "refuse"}
+        self.server.reload()
+        refused = self.watch(self.alice, 403).watch.response
+        self.assertIn("399", refused["warning"])
+        self.server.settings["rls"]["excess"] = "terminated"
+        self.server.reload()
+        buddies = self.watch(self.alice)
+        buddies.until({aor("bob"): "active", aor("carol"): "terminated giveup"})
 
 
 class ContainedTests(ListTestCase):
@@ -218,7 +258,10 @@ class ContainedTests(ListTestCase):
         return Buddies(phone, watch)
 
     def test_contained(self) -> None:
-        """RCL-01 to RCL-04, RCL-06, CLI-16: the list of the SUBSCRIBE is watched, and kept."""
+        """RCL-01, RCL-02, RCL-03, RCL-04, RCL-06: a list that comes along is watched.
+
+        CLI-16: a refresh says that there is one, and has none.
+        """
         self.bob.publish(pidf("bob", "here"))
         options = self.alice.request("OPTIONS", "sip:example.com")
         self.assertIn("recipient-list-subscribe", options.tokens("supported"))
@@ -300,3 +343,46 @@ class RestartTests(ListTestCase):
         self.assertTrue(buddies.take().full)
         self.phone("carol").publish(pidf("carol", "back"))
         buddies.until({aor("bob"): "active here", aor("carol"): "active back"})
+
+
+class ApartTests(SynchronousTestCase):
+    """Lists whose documents are at servers of their own."""
+
+    def test_followed(self) -> None:
+        """RLO-02, RLO-10: service and list are fetched and followed by xcap-diff.
+
+        RLO-08: without its server a list is as it was; another one cannot be looked up.
+        """
+        xdm = Apart(self, presence={"rls": {"window": 0.1, "rate": 1000.0}})
+        server = xdm.parts["rls"]
+        client, alice = xdm.client(), server.phone("tcp", "alice")
+        reference = list_uri(xdm.root, aor("alice"), "friends")
+
+        def store(*members: str) -> None:
+            entries = "".join(f'<entry uri="{uri}"/>' for uri in members)
+            space = "urn:ietf:params:xml:ns:resource-lists"
+            listed = f'<list name="friends">{entries}</list>'
+            text = f'<resource-lists xmlns="{space}">{listed}</resource-lists>'
+            client.store(LISTS, text.encode())
+
+        store(aor("bob"))
+        named = f"<resource-list>{reference}</resource-list>".encode()
+        client.store(SERVICES, services().replace(b"<list></list>", named))
+        watch = alice.subscribe(FRIENDS, supported="eventlist", accept=ACCEPT)
+        self.assertEqual(watch.response.status, 200, watch.response)
+        buddies = Buddies(alice, watch)
+        buddies.until({aor("bob"): "active"})
+        store(aor("bob"), aor("carol"))
+        buddies.until({aor("bob"): "active", aor("carol"): "active"})
+        client.store(SERVICES, services(aor("dave")))
+        buddies.until({aor("dave"): "active"})
+        server.expected = "P601"
+        xdm.parts["rls-xdms"].kill()
+        again = alice.resubscribe(watch, supported="eventlist")
+        self.assertEqual(again.status, 200)
+        self.assertTrue(buddies.take().full)
+        self.assertEqual(buddies.told(), {aor("dave"): "active"})
+        bob = server.phone("tcp", "bob")
+        lost = bob.subscribe("bob-list", supported="eventlist", accept=ACCEPT)
+        self.assertEqual(lost.response.status, 480, lost.response)
+        self.assertIn("retry-after", lost.response)

@@ -20,6 +20,7 @@ from pysip.event.subscription import Subscription
 from tests.node import DOMAIN, Node
 from tests.presence.rulesources import ROOT, Users
 from xcap.interfaces import IDocumentClient
+from xcap.usage.serviceuri import ServiceTemplate
 
 IDENTITY = "sip:lists@example.com"
 
@@ -30,6 +31,7 @@ class ListNode(Node):
     :param clients: of documents, by root and reader.
     :param feed: tells of changes of documents.
     :param lists: what the operator has chosen for lists, and for subscriptions to members.
+    :param template: the form of URIs of lists, "" for any.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class ListNode(Node):
         feed: Feed,
         lists: ListSettings | None = None,
         sip: SipSettings | None = None,
+        template: str = "",
         **options: Any,
     ) -> None:
         self._clients = clients
         self._feed = feed
         self._lists = lists or ListSettings()
         self._sip_settings = sip or SipSettings()
+        self._template = template
         self._options = options
         super().__init__(**options)
         self.local.settle()
@@ -59,7 +63,9 @@ class ListNode(Node):
             self._feed,
             lambda uri: ROOT,
             Users().canonical,
-            ServiceSettings(),
+            ServiceSettings(
+                template=ServiceTemplate(self._template) if self._template else None,
+            ),
         )
         self.pace = Pace(clock, 1000.0, 10000.0)
         self.sip = SipBackEnds(
@@ -92,7 +98,9 @@ class ListNode(Node):
         """Another one on the same store, documents and clock."""
         self.stop()
         options = {**self._options, "store": self.store, "network": self.network}
-        return ListNode(self._clients, self._feed, self._lists, self._sip_settings, **options)
+        return ListNode(
+            self._clients, self._feed, self._lists, self._sip_settings, self._template, **options
+        )
 
     def stop(self) -> None:
         """End it, in the order of :class:`presence.service.PresenceService`."""

@@ -33,7 +33,7 @@ class PackageTests(DocumentsTestCase):
         self.put(SERVICES, services(service((ANN, BOB))))
         self.start()
 
-    def start(self, *members: str, **settings: Any) -> None:
+    def start(self, *members: str, template: str = "", **settings: Any) -> None:
         """Start the server, with other members and settings of lists."""
         if members:
             self.put(SERVICES, services(service(members)))
@@ -41,15 +41,16 @@ class PackageTests(DocumentsTestCase):
             self.clients,
             self.store_feed,
             ListSettings(**{"window": 1.0, **settings}),
+            template=template,
             network=LoopNetwork(self.clock),
             hosts={"other.example": ("sip:192.0.2.99:5060",)},
         )
         self.peer: Peer = self.node.peer()
 
-    def subscribe(self, **fields: Any) -> Request:
-        """A SUBSCRIBE of Joe to the list."""
+    def subscribe(self, request_uri: str = FRIENDS, **fields: Any) -> Request:
+        """A SUBSCRIBE of Joe, to the list."""
         usual = {"supported": "eventlist", "accept": ACCEPT, "sender": JOE, "call_id": "c"}
-        return self.peer.request("SUBSCRIBE", FRIENDS, **{**usual, **fields})
+        return self.peer.request("SUBSCRIBE", request_uri, **{**usual, **fields})
 
     def tables(self, peer: Peer) -> tuple[WatchedList, list[tuple[int | None, bool]]]:
         """The table of all NOTIFYs, and version and fullness of each."""
@@ -72,6 +73,17 @@ class PackageTests(DocumentsTestCase):
         single = self.peer.ask(self.peer.request("SUBSCRIBE", JOE, sender=JOE))
         self.assertEqual(single.status, 200)
         self.assertNotIn("require", single)
+
+    def test_unknown(self) -> None:
+        """RLS-23, XDM-52: what is named as lists are, and is none, is unknown: no user is it."""
+        self.start(template="<xui>;pres-list=<id>")
+        for uri, status in (
+            (FRIENDS, 200),
+            (f"{JOE};pres-list=nothing", 404),
+            (f"{JOE};transport=udp", 200),
+        ):
+            answer = self.peer.ask(self.subscribe(request_uri=uri, call_id=uri))
+            self.assertEqual(answer.status, status, uri)
 
     def test_told_before_the_answer(self) -> None:
         """RLS-06, RLS-07: the NOTIFY after a refresh is full, and comes once."""
