@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
 
 DEPTH: Final = 8
 """Lists within each other, at most."""
+LISTS: Final = 100
+"""Lists in one list, at most."""
+MEMBERS: Final = 5000
+"""Members that they have together, at most: as of a list without others (XDM-28)."""
 
 
 class ExpandedService:
     """A service that is followed, with all that it contains.
 
-    A list that is met a second time is left out, which ends every loop.
+    A list that is met a second time is left out, which ends every loop.  All is gone through
+    in one turn of the reactor, so that there are bounds to it.
 
     :param uri: of the service.
     :param owner: as in :attr:`presence.rls.model.Service.owner`.
@@ -66,7 +72,7 @@ class ExpandedService:
             return None
         self._used = {service.key}
         members: dict[str, Member] = {}
-        for member in self._members(service, 1):
+        for member in islice(self._members(service, 1), MEMBERS):
             members.setdefault(member.key, member)
         for key in [key for key in self._inner if key not in self._used]:
             self._inner.pop(key).stop()
@@ -76,8 +82,8 @@ class ExpandedService:
         for member in service.members:
             if member.key not in service.siblings:
                 yield member
-            elif member.key in self._used or depth == DEPTH:
-                self._log.info("a list is left out that is in itself, or too deep")
+            elif member.key in self._used or depth == DEPTH or len(self._used) > LISTS:
+                self._log.info("a list is left out: met before, too deep, or one too many")
             else:
                 inner = self._hold(member.key).service
                 if inner is not None:

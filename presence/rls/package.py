@@ -258,7 +258,7 @@ class ListPackage:
         if contained:
             service: Service | None = self._contained(request, subscription)
         else:
-            service = self.services.known(subscription.resource)
+            service = self.services.known(subscription.resource, subscription.watcher)
         if service is None:
             raise SipError(480, None, (("Retry-After", "5"),))
         if settings.excess == "refuse" and len(service.members) > settings.members:

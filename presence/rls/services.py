@@ -126,13 +126,20 @@ class ServiceSource:
         except ValueError:
             return False
 
-    def known(self, uri: str) -> Service | None:
-        """A service that was found just now, or is held."""
+    def known(self, uri: str, watcher: Identity | None = None) -> Service | None:
+        """A service that was found just now, or is held.
+
+        :param watcher: whose it is; None for anybody's.
+        """
         try:
             key = service_key(uri)
         except ValueError:
             return None
-        return next((entry.service for entry in self._entries.of(key) if entry.service), None)
+        homes = None if watcher is None else self._homes(watcher.uris)
+        for entry in self._entries.of(key):
+            if entry.service is not None and (homes is None or entry.home in homes):
+                return entry.service
+        return None
 
     def hold(self, uri: str, owner: str, changed: Callable[[Service | None], None]) -> HeldService:
         """Follow a service; right after it was found that fetches nothing.

@@ -108,7 +108,7 @@ class SubscribeTests(ListTestCase):
     """SUBSCRIBE and its refusals."""
 
     def test_list(self) -> None:
-        """RLS-03, RLS-06, RLS-07, RLS-14: a full NOTIFY at once, then what changes."""
+        """RLS-03, RLS-06, RLS-07, RLS-14, CLI-15: a full NOTIFY at once, then what changes."""
         self.assertEqual(self.bob.publish(pidf("bob", "here")).status, 200)
         buddies = self.watch(self.alice)
         self.assertEqual(buddies.watch.response.tokens("require"), {"eventlist"})

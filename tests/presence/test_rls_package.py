@@ -8,6 +8,7 @@ from typing import Any
 
 from presence.exposition import exposition
 from presence.metrics import collect
+from presence.rls import expand
 from presence.rls.build import ListServer
 from presence.rls.listwatch import WatchedList
 from presence.rls.model import Service
@@ -64,15 +65,46 @@ class PackageTests(DocumentsTestCase):
         return table, found
 
     def test_list_of_a_user(self) -> None:
-        """XDM-56: a URI of a user with a parameter may name a list, one without never does."""
+        """XDM-56: a URI of a user with a parameter may name a list, one without never does.
+
+        RLS-08: the list has the URI that was subscribed to.
+        """
         self.assertEqual(self.peer.ask(self.subscribe()).status, 200)
         self.node.advance(3.0)
         table, found = self.tables(self.peer)
         self.assertEqual(found, [(0, True), (1, False)])
         self.assertEqual(list(table.members), [ANN, BOB])
+        self.peer.requests.clear()
+        written = "SIP:joe@Example.COM;pres-list=friends"
+        self.peer.ask(self.subscribe(written, call_id="other"))
+        self.node.advance(3.0)
+        self.assertEqual(self.tables(self.peer)[0].uri, written)
         single = self.peer.ask(self.peer.request("SUBSCRIBE", JOE, sender=JOE))
         self.assertEqual(single.status, 200)
         self.assertNotIn("require", single)
+
+    def test_bounds(self) -> None:
+        """RLS-15: of lists in lists eight levels count, and not more than there are bounds for."""
+
+        def told(*elements: str) -> list[str]:
+            self.start()
+            self.put(SERVICES, services(*elements))
+            self.peer.requests.clear()
+            self.peer.ask(self.subscribe())
+            self.node.advance(3.0)
+            return list(self.tables(self.peer)[0].members)
+
+        def uri(number: int) -> str:
+            return f"{JOE};pres-list=l{number}"
+
+        deep = [service((f"sip:m{n}@x.example", uri(n + 1)), uri(n)) for n in range(1, 12)]
+        first = service(("sip:m0@x.example", uri(1)))
+        self.assertEqual(told(first, *deep), [f"sip:m{n}@x.example" for n in range(8)])
+        wide = [service((f"sip:m{n}@x.example",), uri(n)) for n in range(15)]
+        for bound in ("LISTS", "MEMBERS"):
+            patch = self.patch(expand, bound, 5)
+            self.assertEqual(len(told(service(map(uri, range(15))), *wide)), 5)
+            patch.restore()
 
     def test_unknown(self) -> None:
         """RLS-23, XDM-52: what is named as lists are, and is none, is unknown: no user is it."""
@@ -135,7 +167,7 @@ class PackageTests(DocumentsTestCase):
         self.assertTrue(all(notify.first("require") for notify in self.peer.notifies()))
 
     def test_too_long(self) -> None:
-        """RLO-04: of a list that is too long the first are watched, or it is refused."""
+        """RLO-04, XDM-55: of a list that is too long the first are watched, or it is refused."""
         for excess, last in (("unlisted", None), ("terminated", "terminated giveup")):
             self.start(members=1, excess=excess)
             self.peer.ask(self.subscribe())

@@ -160,6 +160,13 @@ class FindTests(ServiceSourceTestCase):
             self.assertIsNone(self.find(uri))
         self.assertEqual(self.gate.paths(), [])
 
+    def test_whose(self) -> None:
+        """RLO-01: what is known of a list is known to its owner."""
+        self.find()
+        for uris_of, known in (((JOE,), True), ((EVE, NUMBER), True), ((ANN,), False), ((), False)):
+            service = self.source.known(FRIENDS, Identity(uris_of))
+            self.assertEqual(service is not None, known, uris_of)
+
     def test_packages(self) -> None:
         """XDM-42, XDM-52: without packages a service is for all, otherwise only for those."""
         self.assertIsNotNone(self.find(package="dialog"))

@@ -74,6 +74,14 @@ class SipBackEndTests(SynchronousTestCase):
         )
         self.assertNotIn("privacy", request)
 
+    def test_route(self) -> None:
+        """ROU-03: through the core, where the operator names the way to it."""
+        core = "<sip:127.0.0.2:5060;lr>"
+        backends = SipBackEnds(self.router, lambda: self.pair.contact, (core,), OWN)
+        backends.subscribe(Member(BOB, BOB), Watching(1, ALICE, 42, 600), self.told.append)
+        self.pair.run()
+        self.assertEqual((self.last.first("route"), self.last.uri), (core, BOB))
+
     def test_types(self) -> None:
         """RLS-20, RLS-21: signed bodies for who reads them; never diffs, which have versions."""
         self.watch(secured=("multipart/signed",))
