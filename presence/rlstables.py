@@ -50,7 +50,7 @@ class Rls(Table, frozen=True):
     expires: Count = 3600
     retry: Positive = 5.0
     retry_most: Positive = 1800.0
-    body_limit: Count = 65536
+    body_limit: Count = 61440
     contained: str = ""
     bare_id_agents: tuple[Text, ...] = ()
 

@@ -94,19 +94,20 @@ class Related:
         return self.parts.get(reference)
 
 
-def parse_multipart(content_type: str | MediaType, body: bytes) -> list[Part]:
+def parse_multipart(content_type: str | MediaType, body: bytes, *, within: int = 0) -> list[Part]:
     """Read a multipart body with the multiparts inside it (MSG-25).
 
     Preamble and epilogue are dropped.  Parts whose Content-Transfer-Encoding is ``base64``
     or ``quoted-printable`` come decoded.
 
     :param content_type: Content-Type of the body.
+    :param within: levels of multipart that are around it, or will be.
     :raises ParseError: no multipart, no usable boundary, no closing delimiter, a broken part
         header or transfer encoding, or more than :data:`MAX_DEPTH` levels.
     """
     if isinstance(content_type, str):
         content_type = parse_media_type(content_type)
-    return _parse_multipart(content_type, body, 1)
+    return _parse_multipart(content_type, body, within + 1)
 
 
 def write_multipart(

@@ -12,6 +12,7 @@ import attrs
 from presence.addresses import sip_protocol
 from presence.rls.backend import ChosenBackEnds
 from presence.rls.contained import OPTION
+from presence.rls.definitions import member_domain
 from presence.rls.entries import ServiceSettings
 from presence.rls.local import LocalBackEnds
 from presence.rls.pace import Pace
@@ -113,7 +114,7 @@ def build_rls(
     if "presence-server" in config.roles:
 
         def here(member: Member) -> bool:
-            host = domain_of(member.key)
+            host = member_domain(member)
             return host is not None and domains.served(host) is not None
 
         backends = ChosenBackEnds(local, sip, here)

@@ -9,6 +9,7 @@ from lxml import etree
 
 from presence.lists import parse_document, subscribable
 from presence.rls.model import Member
+from presence.rules.conditions import domain_of
 from pysip.errors import ParseError
 from pysip.uri import SipUri, canonical_aor, parse_uri
 from xcap.canonical import canonical_sip_uri
@@ -88,6 +89,11 @@ def member_key(uri: str) -> str | None:
         return canonical_aor(parsed)
     except (ParseError, ValueError):
         return None
+
+
+def member_domain(member: Member) -> str | None:
+    """The domain of a member, also of a list that is named by parameters; None for ``tel``."""
+    return domain_of(member.key.partition(";")[0])
 
 
 def read_services(octets: bytes) -> dict[str, Definition]:

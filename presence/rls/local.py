@@ -70,7 +70,7 @@ class LocalBackEnds:
             self._wanted.add(key)
         self._unwanted.discard(key)
         self.count += 1
-        return LocalBackEnd(self, key, member.uri, watching, told)
+        return LocalBackEnd(self, key, member, watching, told)
 
     def settle(self) -> None:
         """All lists are back: end in a while what none of them has wanted (RLO-06)."""
@@ -104,19 +104,26 @@ class LocalBackEnd:
         self,
         owner: LocalBackEnds,
         key: str,
-        uri: str,
+        member: Member,
         watching: Watching,
         told: Callable[[Instance], None],
     ) -> None:
         self._owner = owner
         self._key = key
-        self._uri = uri
+        self._uri = member.uri
         self._watching = watching
         self._told = told
         self._stopped = False
         self._attempt = 0
         self._again = Alarm(self._subscribe)
-        self._subscription: LocalSubscription | None = owner.notifier.attach_local(key, self)
+        self._subscription: LocalSubscription | None = None
+        if ";" in member.key:
+            # What is named as lists are, and is no list of the watcher's (RLS-15), is refused
+            # to it over SIP as well; it is nobody's address.
+            self._again = Alarm(partial(self._end, "rejected", again=False))
+            owner.wheel.after(0.0, self._again)
+            return
+        self._subscription = owner.notifier.attach_local(key, self)
         if self._subscription is None:
             self._subscribe()
 

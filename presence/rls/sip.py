@@ -43,15 +43,15 @@ def failure_reason(status: int, *, again: bool) -> str:
 
 
 def _readable(media: str, content_type: str, body: bytes) -> bool:
-    """Whether a multipart is one; and the list of another server a list (RLS-15).
+    """Whether a multipart can be read in the one it is put into; and a list is one (RLS-15).
 
     :param media: type alone, of ``content_type``.
     """
     try:
+        if media.startswith("multipart/"):
+            parse_multipart(content_type, body, within=1)
         if media == RELATED:
             read_related(content_type, body)
-        elif media.startswith("multipart/"):
-            parse_multipart(content_type, body)
     except ValueError:
         return False
     return True

@@ -29,7 +29,8 @@ class ListSettings:
     :ivar fetch: how long a fetch waits for the members (RCL-06).
     :ivar members: of one list that are subscribed to (RLO-04).
     :ivar excess: what becomes of further ones.
-    :ivar body: octets of a NOTIFY body (RLS-18).
+    :ivar body: octets of a NOTIFY body (RLS-18); by default it fits into a datagram with its
+        head, for a watcher without TCP.
     :ivar service: canonical URI for lists that are brought along, "" for none (RCL-01).
     :ivar bare_id_agents: how User-Agents begin, in lower case, that need other spellings
         (CLI-17).
@@ -39,7 +40,7 @@ class ListSettings:
     fetch: float = 5.0
     members: int = 200
     excess: Literal["unlisted", "terminated", "refuse"] = "unlisted"
-    body: int = 65536
+    body: int = 61440
     service: str = ""
     bare_id_agents: tuple[str, ...] = ()
 

@@ -278,7 +278,13 @@ class ContainedTests(ListTestCase):
             self.assertTrue(buddies.take().full)
             self.assertEqual(buddies.table.uri, "sip:lists@example.com")
             buddies.until({aor("bob"): "active here", aor("carol"): "active"})
-        again = self.alice.resubscribe(buddies.watch, supported="eventlist", **packed)
+        again = self.alice.resubscribe(
+            buddies.watch,
+            supported="eventlist",
+            require="recipient-list-subscribe",
+            content_disposition="recipient-list",
+            **packed,
+        )
         self.assertEqual(again.status, 200)
         self.assertTrue(buddies.take().full)
         late = self.alice.resubscribe(

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from presence.following import Feed
 from presence.rls.backend import ChosenBackEnds
+from presence.rls.definitions import member_domain
 from presence.rls.entries import ServiceSettings
 from presence.rls.local import LocalBackEnds
 from presence.rls.model import Member
@@ -74,7 +75,7 @@ class ListNode(Node):
         self.local = LocalBackEnds(notifier, self.wheel, self.pace)
 
         def here(member: Member) -> bool:
-            return member.key.endswith(f"@{DOMAIN}")
+            return member_domain(member) == DOMAIN
 
         self.package = ListPackage(
             self.services,

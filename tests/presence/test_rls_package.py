@@ -106,6 +106,19 @@ class PackageTests(DocumentsTestCase):
             self.assertEqual(len(told(service(map(uri, range(15))), *wide)), 5)
             patch.restore()
 
+    def test_lists_of_others(self) -> None:
+        """RLS-15, RLS-24: a list of somebody else is refused as it is over SIP, and no user."""
+        self.start(ANN, f"{BOB};pres-list=friends")
+        self.peer.publish(pidf(BOB), BOB)
+        self.peer.requests.clear()
+        self.peer.ask(self.subscribe())
+        self.node.advance(3.0)
+        states = [
+            row.instance and f"{row.instance.state} {row.instance.reason}".strip()
+            for row in self.tables(self.peer)[0].members.values()
+        ]
+        self.assertEqual(states, ["active", "terminated rejected"])
+
     def test_unknown(self) -> None:
         """RLS-23, XDM-52: what is named as lists are, and is none, is unknown: no user is it."""
         self.start(template="<xui>;pres-list=<id>")
@@ -286,7 +299,10 @@ class PackageTests(DocumentsTestCase):
             self.tables(self.peer)
 
     def test_list_in_the_body(self) -> None:
-        """RCL-01, RCL-02: where there is a list already no other one is brought along."""
+        """RCL-01, RCL-02: where there is a list already no other one is brought along.
+
+        CLI-16: Accept may stand in several lines.
+        """
         self.start(service="sip:lists@example.com")
         body = lists_of(f'<list><entry uri="{BOB}"/></list>')
         brought = {"content_type": "application/resource-lists+xml", "body": body}
@@ -311,6 +327,9 @@ class PackageTests(DocumentsTestCase):
             )
         ]
         self.assertEqual(answers, [200, 413])
+        several = self.subscribe("sip:lists@example.com", call_id="lines", **brought)
+        several.headers["accept"] = ["application/pidf+xml", " multipart/*, application/rlmi+xml"]
+        self.assertEqual(self.peer.ask(several).status, 200)
 
     def test_address_of_a_user(self) -> None:
         """XDM-45, RLS-23: a list with the address of a user takes nobody's place."""

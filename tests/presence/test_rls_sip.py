@@ -13,6 +13,7 @@ from presence.rls.sip import SipBackEnd, SipBackEnds, SipSettings
 from pysip.event.subscriber import NotifyRouter
 from pysip.interfaces import Identity
 from pysip.message import Request
+from pysip.mime import MAX_DEPTH, Part, parse_multipart, write_multipart
 from tests.pysip.scripted import Pair, accept, answer, ignore
 
 BOB = "sip:bob@other.example"
@@ -141,12 +142,18 @@ class SipBackEndTests(SynchronousTestCase):
         self.pair.notify(self.last, body=b"<presence/>")
         self.pair.run()
         self.states()
+        deep = ("text/plain", b"x")
+        for level in range(MAX_DEPTH):
+            part = Part({"content-type": [deep[0]]}, deep[1])
+            deep = write_multipart([part], "signed", f"b{level}")
+        self.assertTrue(parse_multipart(*deep))
         for kind, body in (
             ("multipart/related", b"x"),
             ("multipart/related;boundary=b", b"--c--"),
             ("multipart/related;boundary=b", good),  # no list
             ('multipart/related;type="application/rlmi+xml";boundary=b', good),
             ("multipart/signed;boundary=b", good[:-6]),
+            deep,  # it could be read alone
         ):
             self.pair.notify(self.last, body=body, content_type=kind)
             self.pair.run()
