@@ -7,10 +7,8 @@ nobody else names a concrete store, transport or reactor.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 from twisted.names.client import Resolver
@@ -27,8 +25,9 @@ from presence.authorizing import (
     ruleset_policy,
     watcher_limits,
 )
-from presence.certificate import GeneratedCertificate, ensure_certificate
+from presence.certificate import GeneratedCertificate
 from presence.composing import permanent_state
+from presence.endpoints import all_points, http_sites, make_transport, tls_settings
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
 from presence.overload import LatencyGuard
@@ -49,17 +48,12 @@ from pysip.dns import RecordCache
 from pysip.event.subscriber import NotifyRouter
 from pysip.event.table import NotifierPolicy
 from pysip.locate import Locator
-from pysip.parse import Limits
 from pysip.timers import TimerValues, TimerWheel
-from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
-from pysip.transport.stream import StreamSettings
-from pysip.transport.tcp import TcpTransport
-from pysip.transport.tls import TlsTransport
-from pysip.transport.udp import UdpTransport
+from pysip.transport.credentials import TlsSettings
 from pysip.ua import UserAgent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from presence.authorization import RulesetPolicy
     from presence.config import Config, Listen
@@ -164,8 +158,10 @@ def build_node(config: Config, reactor: Any) -> Node:
             events.set_watchers(authorization)
         permanent = permanent_state(config, reactor, events, authorization, reading)
     proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
-    tls, generated = tls_settings(config, _points(config))
-    transports = [(listen, _transport(config, listen, reactor, tls)) for listen in config.listen]
+    tls, generated = tls_settings(config, all_points(config))
+    transports = [
+        (listen, make_transport(config, listen, reactor, tls)) for listen in config.listen
+    ]
     return Node(
         wheel,
         domains,
@@ -187,7 +183,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         permanent,
         proxy,
         access,
-        _sites(config, documents, proxy),
+        http_sites(config, documents, proxy),
         removals,
         Turns(reactor),
     )
@@ -213,75 +209,6 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
         node.lists.package.settings = list_settings(config, node.domains)
     if node.documents is not None:
         node.documents.feed.recheck()
-
-
-def reload_certificates(config: Config, node: Node) -> None:
-    """Read all certificates again and use them from the next connection on.
-
-    :raises CredentialsError: one cannot be used, or OSError; then all stay as they were.
-    """
-    points: list[Listen | HttpListen] = [listen for listen, _ in node.transports]
-    points += [point for _, listening in node.sites for point in listening]
-    tls, generated = tls_settings(config, points)
-    for listen, transport in node.transports:
-        if isinstance(transport, TlsTransport):
-            transport.reload(tls[listen])
-    for site, listening in node.sites:
-        for place, point in enumerate(point for point in listening if point.tls):
-            site.reload(tls[point], place=place)
-    node.tls, node.generated = tls, generated
-
-
-def _sites(
-    config: Config, documents: Documents | None, proxy: Proxy | None
-) -> list[tuple[HttpSite, tuple[HttpListen, ...]]]:
-    sites: list[tuple[HttpSite, tuple[HttpListen, ...]]] = []
-    if documents is not None and documents.site is not None:
-        sites.append((documents.site, config.xdms.listen))
-    if proxy is not None:
-        sites.append((proxy.site, config.proxy.listen))
-    return sites
-
-
-def _points(config: Config) -> list[Listen | HttpListen]:
-    """All places where this process listens."""
-    return [*config.listen, *(point for _, point in config.http_points())]
-
-
-def tls_settings(
-    config: Config, points: Iterable[Listen | HttpListen]
-) -> tuple[dict[Listen | HttpListen, TlsSettings], GeneratedCertificate | None]:
-    """Certificates of the TLS listening points; a self-signed one where none is named.
-
-    :param points: listening points of any kind.
-    :returns: settings by listening point, and the self-signed certificate if it is used.
-    :raises CredentialsError: a file cannot be used, or OSError.
-    """
-    found: dict[Listen | HttpListen, TlsSettings] = {}
-    generated = None
-    for listen in points:
-        secure = listen.tls if isinstance(listen, HttpListen) else listen.transport == "tls"
-        if not secure:
-            continue
-        files = config.certificate_files(listen)
-        if files is None:
-            if generated is None:
-                names = {*config.domains, *config.domain_aliases, socket.gethostname()}
-                names |= {urlsplit(root).hostname or "" for root in config.xcap_roots()}
-                generated = ensure_certificate(config.state_path, sorted(names))
-            files = (generated.certificate, generated.key)
-        client_ca = listen.client_ca or config.tls.client_ca
-        anchors = [file for file in (config.tls.ca, client_ca) if file]
-        client = "none"
-        if client_ca:
-            client = "require" if listen.require_client_certificate else "request"
-        found[listen] = TlsSettings(
-            credentials=load_credentials(str(files[0]), str(files[1])),
-            trust_roots=load_trust_roots(anchors) if anchors else None,
-            client_certificates=client,  # type: ignore[arg-type]
-            minimum_version=config.tls.minimum_version,
-        )
-    return found, generated
 
 
 def _events(
@@ -387,39 +314,6 @@ def _registrar(
         max_bindings=settings.max_bindings,
     )
     return Registrar(store, domains, reactor, wheel, time.time, policy)
-
-
-def _transport(
-    config: Config, listen: Listen, reactor: Any, tls: dict[Listen | HttpListen, TlsSettings]
-) -> ITransport:
-    limits = config.limits
-    options = config.transport
-    common: dict[str, Any] = {
-        "advertise": listen.advertise,
-        "dscp": options.dscp,
-        "limits": Limits(
-            head=limits.head_size,
-            line=limits.line_size,
-            fields=limits.header_fields,
-            body=limits.body_size,
-            vias=limits.vias,
-        ),
-    }
-    where = (reactor, listen.address, listen.bind_port)
-    if listen.transport == "udp":
-        return UdpTransport(*where, buffer=options.socket_buffer, **common)
-    common["settings"] = StreamSettings(
-        message_timeout=options.message_timeout,
-        idle_timeout=options.idle_timeout,
-        connect_timeout=options.connect_timeout,
-        handshake_timeout=options.handshake_timeout,
-        queue_messages=options.queue_messages,
-        queue_octets=options.queue_size,
-        max_connections=limits.connections,
-    )
-    if listen.transport == "tcp":
-        return TcpTransport(*where, **common)
-    return TlsTransport(*where, tls[listen], **common)
 
 
 def _set_package(config: Config, presence: PresenceServer, domains: Domains) -> None:

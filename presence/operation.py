@@ -9,7 +9,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, globalLogPublisher
 
-from presence.build import reload_certificates
+from presence.endpoints import reload_certificates
 from presence.expiry import CertificateWatch
 from presence.health import HealthPort, make_site
 from presence.metrics import collect

@@ -19,8 +19,9 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from presence.accounts import AccountError
-from presence.build import Node, apply_changes, build_node, reload_certificates
+from presence.build import Node, apply_changes, build_node
 from presence.config import DEFAULT_STATE_DIR, XDMS_ROLES, ConfigError, restart_required
+from presence.endpoints import reload_certificates
 from presence.fatal import exit_with
 from presence.metrics import release
 from presence.operation import Operation
