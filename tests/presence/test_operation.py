@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from presence import build, certificate, service
+from presence import build, certificate, endpoints, service
 from presence.config import Config, Listen, Metrics, Tls, Trace
 from presence.config import Log as LogTable
 from presence.expiry import CertificateWatch
@@ -67,7 +67,7 @@ class BuildTests(OperationCase):
     def test_one_certificate(self) -> None:
         """The self-signed certificate is made once, whatever number of TLS points uses it."""
         points = [Listen("tls", port=0), Listen("tls", "::1", 0), Listen("udp")]
-        settings, generated = build.tls_settings(self.config, points)
+        settings, generated = endpoints.tls_settings(self.config, points)
         self.assertEqual(list(settings), points[:2])
         assert generated is not None
         first, second = (one.credentials for one in settings.values())
@@ -76,12 +76,12 @@ class BuildTests(OperationCase):
 
     def test_no_tls(self) -> None:
         """Without a TLS listening point there is no certificate."""
-        self.assertEqual(build.tls_settings(self.config, [Listen("udp")]), ({}, None))
+        self.assertEqual(endpoints.tls_settings(self.config, [Listen("udp")]), ({}, None))
 
     def test_minimum_version(self) -> None:
         """TRN-02: tls.minimum_version reaches the transport."""
         config = replace(self.config, tls=Tls(minimum_version="1.3"))
-        ((_, settings),) = build.tls_settings(config, self.points)[0].items()
+        ((_, settings),) = endpoints.tls_settings(config, self.points)[0].items()
         self.assertEqual(settings.minimum_version, "1.3")
 
     def test_store_age(self) -> None:
@@ -94,7 +94,7 @@ class BuildTests(OperationCase):
         """NFR-02: certificates are read again though the file names other listening points."""
         before = self.node.tls[self.points[1]]
         changed = replace(self.config, listen=(Listen("udp", port=0),))
-        build.reload_certificates(changed, self.node)
+        endpoints.reload_certificates(changed, self.node)
         self.assertEqual(list(self.node.tls), [self.points[1]])
         self.assertIsNot(self.node.tls[self.points[1]], before)
 
@@ -234,7 +234,7 @@ class CertificateTests(OperationCase):
         def fail(*_: object) -> None:
             raise OSError("read-only file system")
 
-        self.patch(build, "ensure_certificate", fail)
+        self.patch(endpoints, "ensure_certificate", fail)
         self.operation._renew()
         self.assertIs(self.node.tls, before)
         self.assertIn("read-only file system", self.causes()[0])
