@@ -33,6 +33,7 @@ class Pace:
         self._clock = clock
         self._jobs: dict[Hashable, deque[Job]] = {}
         self._debts: dict[Hashable, float] = {}
+        self._debt = 0.0  # of all together
         self._call: IDelayedCall | None = None
         self._started = False
 
@@ -63,36 +64,38 @@ class Pace:
         """Do nothing more."""
         self._jobs.clear()
         self._debts.clear()
+        self._debt = 0.0
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def _portion(self) -> None:
         self._call = self._clock.callLater(_TICK, self._portion)
-        left = self.total * _TICK
+        left = self.total * _TICK - self._debt
         for owner in list(self._jobs):
             if left <= 0:
                 break  # these are the first next time
             jobs = self._jobs.get(owner)
             if jobs is None:
                 continue
-            share = budget = min(left, self.rate * _TICK) - self._debts.pop(owner, 0.0)
-            while jobs and share > 0:
+            share = self.rate * _TICK - self._debts.pop(owner, 0.0)
+            while jobs and share > 0 and left > 0:
                 job = jobs.popleft()
                 share -= 1.0
+                left -= 1.0
                 try:
                     job()
                 except Exception:
                     # A bug in one must not keep the others waiting for ever.
                     self._log.failure("a subscription to a member cannot begin or end")
-            left -= budget - max(share, 0.0)
             if self._jobs.get(owner) is jobs:
                 del self._jobs[owner]
                 if jobs:
                     self._jobs[owner] = jobs
             if share < 0:
                 self._debts[owner] = -share
-        if not self._jobs and not self._debts and self._call is not None:
+        self._debt = max(0.0, -left)
+        if not (self._jobs or self._debts or self._debt) and self._call is not None:
             self._call.cancel()
             self._call = None
         for owner in [owner for owner in self._debts if owner not in self._jobs]:

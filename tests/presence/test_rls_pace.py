@@ -52,6 +52,22 @@ class PaceTests(SynchronousTestCase):
         shares = [sum(owner == name for owner, _ in done) for name in "abcdef"]
         self.assertTrue(all(8 <= share <= 12 for share in shares), shares)
 
+    def test_slow(self) -> None:
+        """RLO-05: rates below one job in a turn hold, too, of one owner and of all together."""
+        for rate, total, expected in ((5.0, 10.0, 100), (1.0, 1000.0, 200), (100.0, 2.0, 20)):
+            clock = Clock()
+            pace = Pace(clock, rate, total)
+            done: list[int] = []
+            for owner in range(20):
+                for _ in range(20):
+                    pace.add(owner, partial(done.append, owner))
+            pace.start()
+            clock.pump([0.1] * 100)
+            self.assertTrue(0.9 <= len(done) / expected <= 1.1, (len(done), expected))
+            counts = [done.count(owner) for owner in range(20)]
+            self.assertLessEqual(max(counts) - min(counts), 1)
+            pace.stop()
+
     def test_not_started(self) -> None:
         """PSV-20: nothing begins before all is there that was kept over a restart."""
         self.add("a", 2)
