@@ -13,10 +13,10 @@ from zope.interface import implementer
 from presence.rls.backend import Watching
 from presence.rls.contained import LISTS, brings_list, contained_members
 from presence.rls.definitions import member_key
+from presence.rls.draft import Terms
 from presence.rls.expand import ExpandedService
 from presence.rls.model import Member, Names, Service
 from presence.rls.subscription import ListSettings, ListSubscription
-from presence.rls.table import Terms
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, Notification
 from pysip.header import accepts, parse_accept, parse_token_list

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from presence.rls.backend import Watching
-from presence.rls.table import ListTable, Terms
+from presence.rls.draft import Terms
+from presence.rls.table import ListTable
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:

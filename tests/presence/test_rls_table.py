@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.rls.draft import Terms
 from presence.rls.listwatch import WatchedInstance, WatchedList
 from presence.rls.model import Instance, Member
 from presence.rls.rlmi import ListedResource, Rlmi, read_related
-from presence.rls.table import ListTable, Report, Terms
+from presence.rls.table import ListTable, Report
 from pysip.mime import Related
 
 LIST = "sip:friends@home.example"
