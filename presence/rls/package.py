@@ -15,7 +15,8 @@ from presence.rls.contained import LISTS, brings_list, contained_members
 from presence.rls.definitions import member_key
 from presence.rls.draft import Terms
 from presence.rls.expand import ExpandedService
-from presence.rls.model import Member, Names, Service
+from presence.rls.kept import Kept, decode_kept, encode_kept, keep
+from presence.rls.model import Member, Service
 from presence.rls.subscription import ListSettings, ListSubscription
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, Notification
@@ -47,29 +48,6 @@ _LIFETIME: Final = 86400
 """Seconds that subscriptions to members ask for; they end with that to the list (RLS-12)."""
 _NOTHING: Final = Notification()
 _MAX_FORWARDS: Final = 70
-
-
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What has to be known of a list subscription after a restart.
-
-    :ivar owner: of the list, canonical user identifier.
-    :ivar max_forwards: of SUBSCRIBEs for members (RLS-16).
-    :ivar accept: values of Accept, None without one.
-    :ivar packed: the watcher takes gzip.
-    :ivar members: that the SUBSCRIBE has brought along (RCL-01); None for a list of documents.
-    :ivar bare_ids: the watcher needs other spellings (CLI-17).
-    """
-
-    owner: str
-    max_forwards: int
-    accept: tuple[str, ...] | None = None
-    packed: bool = False
-    members: tuple[tuple[str, str, Names], ...] | None = None
-    bare_ids: bool = False
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Kept).decode
 
 
 @attrs.define(eq=False)
@@ -266,16 +244,8 @@ class ListPackage:
         members = None
         if contained:
             members = tuple((each.uri, each.key, each.names) for each in service.members)
-        accept = request.headers.get("accept")
-        kept = Kept(
-            service.owner,
-            forwards - 1,
-            None if accept is None else tuple(accept),
-            _takes_gzip(request),
-            members,
-            _begins(request.first("user-agent") or "", settings.bare_id_agents),
-        )
-        subscription.detail = _encode(kept)
+        kept = keep(request, service.owner, forwards - 1, members, settings.bare_id_agents)
+        subscription.detail = encode_kept(kept)
         if not subscription.lasting:
             self._begin(subscription, kept, 0)
 
@@ -295,7 +265,7 @@ class ListPackage:
         if subscription.data is not None:
             return
         try:
-            kept = _decode(subscription.detail)
+            kept = decode_kept(subscription.detail)
         except msgspec.DecodeError:
             self._log.error("what subscription {id} is about is damaged", id=subscription.id)
             self._terminate(subscription, "deactivated")
@@ -407,17 +377,3 @@ class ListPackage:
 def _service_of(subscription: ISubscription, members: tuple[Member, ...]) -> Service:
     """A service whose list was brought along."""
     return Service(subscription.resource, subscription.watcher.uri, None, (), members)
-
-
-def _begins(agent: str, prefixes: tuple[str, ...]) -> bool:
-    return bool(agent) and agent.lower().startswith(prefixes)
-
-
-def _takes_gzip(request: Request) -> bool:
-    """Whether the watcher asks for packed bodies; with ``q=0`` it asks for none."""
-    for value in request.values("accept-encoding"):
-        for coding in value.split(","):
-            name, _, weight = coding.replace(" ", "").lower().partition(";q=")
-            if name in ("gzip", "x-gzip"):
-                return not weight or bool(weight.strip("0."))
-    return False
