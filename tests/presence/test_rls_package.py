@@ -119,6 +119,18 @@ class PackageTests(DocumentsTestCase):
         ]
         self.assertEqual(states, ["active", "terminated rejected"])
 
+    def test_accept(self) -> None:
+        """RLS-02: lists, multiparts and states have to be accepted, if anything is said."""
+        types = ACCEPT.split(", ")
+        for number, left_out in enumerate(types):
+            accept = ", ".join(kind for kind in types if kind != left_out)
+            answer = self.peer.ask(self.subscribe(accept=accept, call_id=f"n{number}"))
+            self.assertEqual(answer.status, 406, left_out)
+            self.assertIn(left_out, answer.first("accept") or "")
+        for number, every in enumerate((None, "*/*", "application/*, multipart/related;q=0.1")):
+            answer = self.peer.ask(self.subscribe(accept=every, call_id=f"y{number}"))
+            self.assertEqual(answer.status, 200, every)
+
     def test_unknown(self) -> None:
         """RLS-23, XDM-52: what is named as lists are, and is none, is unknown: no user is it."""
         self.start(template="<xui>;pres-list=<id>")
@@ -297,6 +309,13 @@ class PackageTests(DocumentsTestCase):
                 self.assertEqual(notify.first("event"), "Presence" if bare else "presence")
                 self.assertEqual(b"\r\nContent-Id: " in notify.body, bare)
             self.tables(self.peer)
+        first = self.peer.responses[0]
+        self.node = self.peer.node = self.node.restart()
+        self.peer.requests.clear()
+        again = self.subscribe(to_tag=first.to.tag, call_id="OldPhone/1.0")
+        self.assertEqual(self.peer.ask(again).status, 200)
+        self.node.advance(3.0)
+        self.assertEqual(self.peer.notifies()[0].first("event"), "Presence")
 
     def test_list_in_the_body(self) -> None:
         """RCL-01, RCL-02: where there is a list already no other one is brought along.
