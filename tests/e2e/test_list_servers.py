@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.xdmtables import PRESENCE_SERVER
 from tests.e2e.daemon import Daemon, tables
-from tests.e2e.deployments import AllInOne, free_port
-from tests.e2e.phone import PIDF, Phone, aor
+from tests.e2e.deployments import XDMS_ROLES, AllInOne, free_port
+from tests.e2e.phone import DOMAIN, PIDF, Phone, aor, pidf
 from tests.e2e.test_lists import ACCEPT, FRIENDS, SERVICES, Buddies, services
 from tests.e2e.wire import HOST
+from tests.e2e.xdm import XcapClient
 
 SECOND = "second.example"
 REMOTE = "other.example"
@@ -220,3 +222,78 @@ class WatcherTests(ServersTestCase):
         message = self.there.incoming[before]
         self.assertNotEqual(message["content-type"], PIDF)
         return message.body
+
+
+class AloneTests(SynchronousTestCase):
+    """The list server as a process of its own: issue 5, item 1 (PRS-4, PRS-9, PRS-10)."""
+
+    def setUp(self) -> None:
+        """Start document servers with their proxy, a Presence Server, and the list server."""
+        web, sip, presence, port = (free_port() for _ in range(4))
+        root = f"https://localhost:{port}/"
+        common: dict[str, Any] = {"trust": {"peers": [HOST]}}
+        self.documents = Daemon(
+            self,
+            {"peers": {"transport": "udp", "auth": "trust", "port": sip}},
+            ("alice", "bob"),
+            tables(
+                roles=[*XDMS_ROLES, "aggregation-proxy"],
+                xcap={"roots": {root: DOMAIN}, "trusted": [{"identity": PRESENCE_SERVER}]},
+                xdms={"listen": [{"port": web, "tls": False}]},
+                proxy={"listen": [{"port": port}], "rate": 0.0},
+                **common,
+            ),
+        )
+        self.presence = Daemon(
+            self,
+            {
+                "peers": {"transport": "tcp", "auth": "trust", "port": presence},
+                "udp": {"transport": "udp", "auth": "none"},
+            },
+            (),
+            tables(roles=["presence-server"], **common),
+        )
+        server = {"servers": [f"http://{HOST}:{web}/"], "sip": [f"sip:{HOST}:{sip}"]}
+        self.lists = Daemon(
+            self,
+            {
+                "peers-udp": {"transport": "udp", "auth": "trust"},
+                "peers": {"transport": "tcp", "auth": "trust"},
+                "tls": {"transport": "tls", "auth": "none"},
+            },
+            (),
+            tables(
+                roles=["rls"],
+                accounts=str(self.documents.state / "accounts.db"),
+                xcap={"roots": {root: DOMAIN}},
+                fetch={
+                    "server": [{"name": f"{part}-xdms", **server} for part in ("rls", "shared")]
+                },
+                rls={"window": 0.1, "route": f"sip:{HOST}:{presence};transport=tcp", "retry": 0.5},
+                **common,
+            ),
+        )
+        self.documents.start()
+        self.presence.start()
+        self.lists.start()
+        certificate = self.documents.certificate
+        self.client = XcapClient(port, certificate, "alice", host=root.split("/")[2])
+        self.addCleanup(self.client.close)
+
+    def test_alone(self) -> None:
+        """RLO-02, RLO-10, RLS-19: lists, presence and the server of lists on their own each.
+
+        The list is followed, and what members publish.
+        """
+        bob = self.presence.phone("udp", "bob")
+        answer = bob.publish(pidf("bob", "here"))
+        self.client.store(SERVICES, services(aor("bob")))
+        alice = self.lists.phone("tls", "alice")
+        watch = alice.subscribe(FRIENDS, supported="eventlist", accept=ACCEPT)
+        self.assertEqual(watch.response.status, 200)
+        buddies = Buddies(alice, watch)
+        buddies.until({aor("bob"): "active here"})
+        self.assertEqual(bob.publish(pidf("bob", "there"), answer["sip-etag"]).status, 200)
+        buddies.until({aor("bob"): "active there"})
+        self.client.store(SERVICES, services(aor("bob"), aor("carol")))
+        buddies.until({aor("bob"): "active there", aor("carol"): "active"})
