@@ -21,7 +21,7 @@ from presence.rls.subscription import ListSettings, ListSubscription
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, Notification
 from pysip.header import accepts, parse_accept, parse_token_list
-from pysip.uri import canonical_aor
+from pysip.uri import SipUri, canonical_aor, parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,10 +147,11 @@ class ListPackage:
         """
         if request.to.tag or self._is_service(request) or not self.possible(request):
             return None
-        finding: Deferred[Service | None] = self.services.find(request.uri, watcher, PRESENCE)
+        uri = self._list_uri(request)
+        finding: Deferred[Service | None] = self.services.find(uri, watcher, PRESENCE)
 
         def found(service: Service | None) -> None:
-            if service is None and ";" in request.uri and self.services.named(request.uri):
+            if service is None and ";" in uri and self.services.named(uri):
                 raise SipError(404, "No such list")
 
         return finding.addCallback(found)
@@ -175,10 +176,20 @@ class ListPackage:
         """
         if self._is_service(request):
             return self.settings.service
-        service = self.services.known(request.uri) if self.possible(request) else None
+        service = self.services.known(self._list_uri(request)) if self.possible(request) else None
         if service is None:
             raise SipError(404)
         return service.uri
+
+    def _list_uri(self, request: Request) -> str:
+        """The Request-URI with the served domain itself, where it has another name of it."""
+        uri = parse_uri(request.uri)
+        if not isinstance(uri, SipUri):
+            return request.uri
+        domain = self._domains.served(uri.host)
+        if domain is None or domain == uri.host.lower():
+            return request.uri
+        return str(attrs.evolve(uri, host=domain, port=None))
 
     def _is_service(self, request: Request) -> bool:
         """Whether a request is for the service of lists that are brought along (RCL-01)."""

@@ -13,7 +13,7 @@ from presence.rls.ownlists import list_uri
 from tests.e2e.deployments import AllInOne, Apart
 from tests.e2e.phone import NOTED, Phone, Watch, aor, pidf
 from tests.e2e.test_rules import EVERYTHING, one, rule, ruleset
-from tests.e2e.wire import Message
+from tests.e2e.wire import HOST, Message
 from tests.e2e.xdm import index
 
 SERVICES = index("alice", "rls-services")
@@ -148,6 +148,14 @@ class SubscribeTests(ListTestCase):
         self.assertEqual(single.response.status, 200)
         self.assertNotIn("require", single.response)
         self.assertEqual(self.alice.notify(single)["content-type"], "application/pidf+xml")
+
+    def test_address(self) -> None:
+        """CLI-13: an address of the server stands for its domain in the URI of a list, too."""
+        watch = Watch(f"sip:{FRIENDS}@{HOST}", "by-address", "a1")
+        fields = {"supported": "eventlist", "accept": ACCEPT}
+        self.assertEqual(self.alice.resubscribe(watch, **fields).status, 200)
+        buddies = Buddies(self.alice, watch)
+        buddies.until({aor("bob"): "active", aor("carol"): "active"})
 
     def test_fetch(self) -> None:
         """RCL-06: a fetch waits for its members and tells them all at once."""
