@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -365,6 +366,34 @@ class DocumentsTestCase(SynchronousTestCase):
         """Let what is due at once happen."""
         for _ in range(100):
             self.clock.advance(0)
+
+    def disturb(self, rng: random.Random) -> None:
+        """Do something that delays, loses or fails."""
+        action = rng.random()
+        if action < 0.25:
+            shut = rng.random() < 0.5
+            self.gate.closed = lambda path: shut
+        elif action < 0.45:
+            self.gate.release()
+        elif action < 0.55:
+            down = rng.random() < 0.5
+            self.gate.failure = lambda path: UNREACHABLE if down else None
+        elif action < 0.65:
+            self.feed.current = not self.feed.current
+        elif action < 0.75:
+            self.feed.delay = not self.feed.delay
+        elif action < 0.87:
+            self.feed.release()
+        else:
+            self.pass_time(rng.choice([0.3, 1.0, 3.0, 30.0]))
+
+    def calm(self) -> None:
+        """Everything gets through again."""
+        self.gate.closed = lambda path: False
+        self.gate.failure = lambda path: None
+        self.feed.delay, self.feed.current = False, True
+        self.feed.release()
+        self.gate.release()
 
     def pass_time(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass."""

@@ -230,29 +230,9 @@ class OrderTests(RuleSourceTestCase):
             elif action < 0.55 and held:
                 self.source.release(JOE)
                 held -= 1
-            elif action < 0.65:
-                shut = rng.random() < 0.5
-                self.gate.closed = lambda path, shut=shut: shut  # type: ignore[misc]
-            elif action < 0.75:
-                self.gate.release()
-            elif action < 0.8:
-                down = rng.random() < 0.5
-                self.gate.failure = lambda path, down=down: (  # type: ignore[misc]
-                    UNREACHABLE if down else None
-                )
-            elif action < 0.85:
-                self.feed.current = not self.feed.current
-            elif action < 0.9:
-                self.feed.delay = not self.feed.delay
-            elif action < 0.95:
-                self.feed.release()
             else:
-                self.pass_time(rng.choice([0.3, 1.0, 3.0, 30.0]))
-        self.gate.closed = lambda path: False
-        self.gate.failure = lambda path: None
-        self.feed.delay, self.feed.current = False, True
-        self.feed.release()
-        self.gate.release()
+                self.disturb(rng)
+        self.calm()
         if not held:
             self.source.hold(JOE)
         self.pass_time(120.0)
