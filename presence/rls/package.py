@@ -163,11 +163,12 @@ class ListPackage:
         """
         try:
             uri = self._domains.canonical(request.uri)
-            plain = member_key(request.uri) == canonical_aor(request.uri)
+            if self._is_user(uri):
+                named = ";" in request.uri
+                return named and member_key(request.uri) != canonical_aor(request.uri)
         except ParseError:
             return False
-        host = uri.rpartition("@")[2]
-        return self._domains.served(host) is not None and not (plain and self._is_user(uri))
+        return self._serves(uri)
 
     def resolve(self, request: Request) -> str:
         """The list, as :meth:`prepare` has found it.
