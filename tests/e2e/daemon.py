@@ -97,6 +97,12 @@ def twistd(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([TWISTD, *arguments], env=environment, **options)
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to commands that it runs in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 def run(directory: Path, *arguments: str) -> tuple[int, str, str]:
     """Run ``twistd`` to its end: exit status, standard output and standard error."""
     child = twistd(*arguments, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import canonicalize
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.commands.failures import OK, REFUSED
-from tests.e2e.daemon import PASSWORD, ROOT
+from tests.e2e.daemon import PASSWORD, ROOT, heed_interrupts
 from tests.e2e.deployments import AllInOne
 from tests.e2e.phone import Phone, aor, pidf
 from tests.e2e.test_lists import FRIENDS, services
@@ -142,6 +142,7 @@ class ListCommandCase(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            preexec_fn=heed_interrupts,
         )
 
         def end() -> None:

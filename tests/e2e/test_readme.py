@@ -21,6 +21,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from presence.ctl import make_parser
+from tests.e2e.daemon import heed_interrupts
 from tests.interop.programs import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,12 +56,6 @@ def commands(text: str) -> list[list[str]]:
     return blocks
 
 
-def _heed_interrupts() -> None:
-    """Undo what a shell does to commands that it runs in the background: they ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-
-
 class Terminal:
     """A shell on a terminal of its own, in which somebody types.
 
@@ -80,7 +75,7 @@ class Terminal:
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
-                preexec_fn=_heed_interrupts,
+                preexec_fn=heed_interrupts,
             )
         finally:
             os.close(slave)
