@@ -22,7 +22,7 @@ from pysip.timers import TimerWheel
 from pysip.tokens import TokenSource
 from pysip.transport.loop import LoopNetwork
 from pysip.ua import UserAgent
-from tests.node import Node, NoNames, Peer
+from tests.node import SERVER, Node, NoNames, Peer
 from xcap.changedoc import NAMESPACE as DIFFS
 from xcap.changedoc import ChangeReport, DocumentChange, ElementState, read
 from xcap.feed import ChangeFeed
@@ -37,7 +37,6 @@ from xcap.usage.resourcelists import ResourceLists
 
 ROOT = "https://xcap.example.com/"
 OTHER_ROOT = "https://other.example.com:8443/services/"
-SERVER = ("192.0.2.1", 5060)
 PSI = "sip:xdms.example.com"
 JOE = "sip:joe@example.com"
 ANN = "sip:ann@example.com"
@@ -126,6 +125,7 @@ class DocumentNode(Node):
         policy: NotifierPolicy | None = None,
         **settings: Any,
     ) -> None:
+        self.address = SERVER
         self.network = network or LoopNetwork(Clock(), seed)
         self.clock: Clock = self.network.clock  # type: ignore[assignment]
         self.wheel = TimerWheel(self.clock)
