@@ -119,16 +119,7 @@ class DialogSubscription(Subscription):
 
     def terms(self) -> tuple[Any, ...]:
         """What a further SUBSCRIBE may change."""
-        return (
-            self.deadline,
-            self.content_type,
-            self.event_params,
-            self.require,
-            self.detail,
-            self.data,
-            self.dialog.remote_cseq,
-            self.dialog.remote_target,
-        )
+        return (*super().terms(), self.dialog.remote_cseq, self.dialog.remote_target)
 
     def restore(self, terms: tuple[Any, ...]) -> None:
         """Take back what has changed since :meth:`terms`."""
