@@ -370,5 +370,6 @@ def _notifier_policy(config: Config, domains: Domains) -> NotifierPolicy:
         rate=notify.rate,
         destination_rate=notify.rate_per_destination,
         own_uri=config.trust.notify_identity,
+        repeat_rate=notify.repeat_rate,
         servers=trusted_identities(config, domains),
     )

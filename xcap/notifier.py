@@ -264,6 +264,9 @@ class DocumentPackage:
         items = report.items(terms.mode, self.feed.patch)
         return write_within(terms.root, items, self.settings.body_limit, draft=terms.draft)
 
+    def entity_tag(self, subscription: ISubscription) -> None:
+        """Unknown: each SUBSCRIBE is told from the start, when that was read (XEVT-10)."""
+
     def acknowledged(self, subscription: ISubscription) -> None:
         """The last notification has arrived: the next one goes on from there."""
         watch = subscription.data

@@ -305,6 +305,10 @@ class PresencePackage:
         if not subscription.lasting and subscription.state == "pending" and self.observer:
             self.observer.fetched(subscription)
 
+    def entity_tag(self, subscription: ISubscription) -> str:
+        """That of the view (SNE-02)."""
+        return self.notification(subscription).tag
+
     def acknowledged(self, subscription: ISubscription) -> None:
         """Nothing to do: each notification tells the whole state."""
 

@@ -23,7 +23,7 @@ from presence.watcherinfo import (
     write,
 )
 from pysip.errors import SipError
-from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.interfaces import IEventPackage, Notification, entity_tag
 from pysip.header import accepts, parse_accept
 
 if TYPE_CHECKING:
@@ -251,6 +251,10 @@ class WatcherInfoPackage:
         # NOTIFYs and documents of a subscription are counted alike (WID-02).
         document = write(WatcherInfo(subscription.sequence, full, lists))
         return Notification(MEDIA_TYPE, document, digest)
+
+    def entity_tag(self, subscription: ISubscription) -> str:
+        """That of all watchers and their states; how long they have been there does not count."""
+        return entity_tag(self._book.digest(subscription.resource))
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """The last document has arrived: the next one goes on from there."""

@@ -18,7 +18,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     :ivar owner: of the list, canonical user identifier.
     :ivar max_forwards: of SUBSCRIBEs for members (RLS-16).
     :ivar accept: values of Accept, None without one.
-    :ivar packed: the watcher takes gzip.
+    :ivar packed: of releases that packed bodies here; the notifier does now.
     :ivar members: that the SUBSCRIBE has brought along (RCL-01); None for a list of documents.
     :ivar bare_ids: the watcher needs other spellings (CLI-17).
     """
@@ -51,17 +51,6 @@ def keep(
         owner,
         forwards,
         None if accept is None else tuple(accept),
-        _takes_gzip(request),
-        members,
-        (request.first("user-agent") or "").lower().startswith(bare_id_agents),
+        members=members,
+        bare_ids=(request.first("user-agent") or "").lower().startswith(bare_id_agents),
     )
-
-
-def _takes_gzip(request: Request) -> bool:
-    """Whether the watcher asks for packed bodies; with ``q=0`` it asks for none."""
-    for value in request.values("accept-encoding"):
-        for coding in value.split(","):
-            name, _, weight = coding.replace(" ", "").lower().partition(";q=")
-            if name in ("gzip", "x-gzip"):
-                return not weight or bool(weight.strip("0."))
-    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -19,7 +18,7 @@ from presence.rls.kept import Kept, decode_kept, encode_kept, keep
 from presence.rls.model import Member, Service
 from presence.rls.subscription import ListSettings, ListSubscription
 from pysip.errors import ParseError, SipError
-from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.interfaces import IEventPackage, Notification, entity_tag
 from pysip.header import accepts, parse_accept, parse_token_list
 from pysip.uri import SipUri, canonical_aor, parse_uri
 
@@ -358,9 +357,6 @@ class ListPackage:
             return Notification(digest=subscription.delivered or 0)
         if not subscription.lasting and not watch.over:
             self._stop(watch)
-        if watch.kept.packed:
-            packed = gzip.compress(report.body, 6)
-            return Notification(report.content_type, packed, report.mark, encoding="gzip")
         return Notification(report.content_type, report.body, report.mark)
 
     def _report(
@@ -378,6 +374,13 @@ class ListPackage:
             told.table.refresh()
             report = told.report(version, self._tokens.tag(), watch.terms)
         return report
+
+    def entity_tag(self, subscription: ISubscription) -> str | None:
+        """That of the whole list with all that is known of its members (SNE-11)."""
+        watch = subscription.data
+        if not isinstance(watch, ListWatch) or watch.list is None or not watch.list.complete:
+            return None
+        return entity_tag(watch.list.table.mark)
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """The last notification has arrived."""

@@ -89,5 +89,8 @@ class ListWinfoPackage:
         """Never asked."""
         return Notification()
 
+    def entity_tag(self, subscription: ISubscription) -> None:
+        """Never asked: nothing is subscribed to here."""
+
     def acknowledged(self, subscription: ISubscription) -> None:
         """Never told."""

@@ -43,6 +43,9 @@ class DialogRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     event_params: str = ""
     detail: bytes = b""
     local: str = ""
+    coding: str = ""
+    suppress: str = ""
+    rates: tuple[float, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from zope.interface import implementer
 
 from pysip.dialog import Dialog
 from pysip.event.dialogrecord import DialogRecord, encode_dialog
+from pysip.event.interfaces import coded_tag
+from pysip.event.rates import Rates
 from pysip.event.subscription import Subscription
 from pysip.interfaces import IClientTransactionUser, Identity, Target
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from pysip.interfaces import IClientTransaction
     from pysip.message import Response
 
+_NO_RATES = Rates()
+
 
 @implementer(IClientTransactionUser)
 class DialogSubscription(Subscription):
@@ -24,24 +29,34 @@ class DialogSubscription(Subscription):
 
     :ivar fields: header fields that each NOTIFY repeats (identity, charging).
     :ivar charging: P-Charging-Function-Addresses as received (IMS-15).
+    :ivar coding: content coding of its bodies, "" for none.
+    :ivar suppress: entity-tag for which bodies, or whole NOTIFYs, are left out; ``*`` for any,
+        "" for none (RFC 5839).
+    :ivar rates: the rates that were asked for.
     :ivar in_flight: a NOTIFY awaits its final response (NOT-05).
+    :ivar told: that NOTIFY has its body.
     :ivar booked: it waits for its turn at its destination (OVL-06).
     :ivar gate: monotonic time before which no change is told (NOT-13).
-    :ivar sent: digest of the view in flight.
+    :ivar sent: digest of the view that the watcher has with the NOTIFY in flight; None when that
+        tells nothing of what it has.
     """
 
     __slots__ = (
         "booked",
         "charging",
+        "coding",
         "dialog",
         "fields",
         "gate",
         "head",
         "in_flight",
+        "rates",
         "redirected",
         "sent",
         "start",
+        "suppress",
         "target",
+        "told",
     )
 
     def __init__(
@@ -76,9 +91,13 @@ class DialogSubscription(Subscription):
         self.dialog = dialog
         self.fields: tuple[tuple[str, str], ...] = ()
         self.charging = ""
+        self.coding = ""
+        self.suppress = ""
+        self.rates = _NO_RATES
         self.in_flight = False
+        self.told = True
         self.gate = 0.0
-        self.sent = 0
+        self.sent: int | None = None
         self.redirected = False
         self.booked = False
         # Of the prebuilt NOTIFY: everything before the branch, and from there to the CSeq.
@@ -90,6 +109,22 @@ class DialogSubscription(Subscription):
     def sequence(self) -> int:
         """How many NOTIFYs were sent in the dialog; after a restart, how many may have been."""
         return self.dialog.local_cseq
+
+    def wish(self, coding: str, suppress: str, rates: Rates) -> None:
+        """What a SUBSCRIBE says of how its sender wants to be told."""
+        self.coding = coding
+        self.suppress = suppress
+        self.rates = rates
+
+    def suppresses(self, tag: str | None) -> bool:
+        """Whether the condition of its last SUBSCRIBE is true (SNE-03).
+
+        :param tag: of the state as the package gives it; None when that is not known.
+        """
+        wanted = self.suppress
+        return bool(wanted) and (
+            wanted == "*" or (tag is not None and wanted == coded_tag(tag, self.coding))
+        )
 
     def owe(self, due: int) -> None:
         """Send a NOTIFY now, or as soon as the one in flight is answered."""
@@ -119,11 +154,20 @@ class DialogSubscription(Subscription):
 
     def terms(self) -> tuple[Any, ...]:
         """What a further SUBSCRIBE may change."""
-        return (*super().terms(), self.dialog.remote_cseq, self.dialog.remote_target)
+        dialog = self.dialog
+        return (
+            *super().terms(),
+            self.coding,
+            self.suppress,
+            self.rates,
+            dialog.remote_cseq,
+            dialog.remote_target,
+        )
 
     def restore(self, terms: tuple[Any, ...]) -> None:
         """Take back what has changed since :meth:`terms`."""
         super().restore(terms)
+        self.coding, self.suppress, self.rates = terms[-5:-2]
         self.dialog.remote_cseq, self.dialog.remote_target = terms[-2:]
 
     def details(self) -> bytes:
@@ -156,6 +200,9 @@ class DialogSubscription(Subscription):
                 self.charging,
                 event_params=self.event_params,
                 detail=self.detail,
+                coding=self.coding,
+                suppress=self.suppress,
+                rates=attrs.astuple(self.rates) if self.rates else (),
             )
         )
 
@@ -205,6 +252,9 @@ class DialogSubscription(Subscription):
         subscription.charging = kept.charging
         subscription.event_params = kept.event_params
         subscription.detail = kept.detail
+        subscription.coding = kept.coding
+        subscription.suppress = kept.suppress
+        subscription.rates = Rates(*kept.rates)
         subscription.cseq_limit = record.cseq
         subscription.ready = True
         return subscription

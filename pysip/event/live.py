@@ -116,9 +116,10 @@ class LiveSubscriptions:
         if not self.table.leave(subscription):
             return False
         self.wheel.cancel(subscription)
-        if subscription.alarm is not None:
-            self.wheel.cancel(subscription.alarm)
-            subscription.alarm = None
+        for timed in (subscription.alarm, subscription.pulse):
+            if timed is not None:
+                self.wheel.cancel(timed)
+        subscription.alarm = subscription.pulse = None
         return True
 
     def terminate(

@@ -139,7 +139,7 @@ class Notifier:
             if (
                 isinstance(subscription, DialogSubscription)
                 and subscription.in_flight
-                and subscription.sent != subscription.delivered
+                and subscription.sent not in (None, subscription.delivered)
                 and not self._packages[subscription.package].incremental
             ):
                 # The watcher may have got it or not: after a restart it is told again.
@@ -313,6 +313,8 @@ class Notifier:
             kind = LocalSubscription if kept.local else DialogSubscription
             subscription: Subscription = kind.from_record(self, record, kept, wall, now)
             subscription.delivered = digests.get(record.id)
+            if isinstance(subscription, DialogSubscription):
+                self.sender.recovered(subscription)
             older = self._table.places.get(subscription.place)
             if older is not None:  # its removal was still to be tried again
                 live.remove(older)

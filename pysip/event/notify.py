@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, cast
 
 from pysip.dialog import single_contact
 from pysip.errors import ParseError, RequestTimeout, SipError, TransportError
-from pysip.event.interfaces import Notification
+from pysip.event.interfaces import Notification, bodyless, entity_tag
 from pysip.event.outcome import DELIVERED, REDIRECT, REMOVE, notify_outcome
-from pysip.event.subscription import CHANGED, CSEQ_BLOCK, FORCED, NOT_DUE
+from pysip.event.rates import Pulse, adopt, read_rates
+from pysip.event.subscription import CHANGED, CSEQ_BLOCK, FORCED, NOT_DUE, REPEATED
 from pysip.event.throttle import Buckets
+from pysip.header import parse_event
 from pysip.parse import parse_message
 from pysip.timers import Alarm
 from pysip.uac import retry_after
@@ -85,14 +87,67 @@ class NotifySender:
             subscription.due = max(subscription.due, due)
         else:
             subscription.due = NOT_DUE
-            self._send(subscription, due == FORCED)
+            self._send(subscription, due)
+
+    # -- rates of the subscriber ----------------------------------------------------------
+
+    def pace(self, subscription: DialogSubscription) -> None:
+        """Keep to the rates that a subscription asks for from now on (RFC 6446).
+
+        They depend on its lifetime, too (RAT-05).  What was sent before counts only if the rates
+        stay what they are.
+        """
+        asked, pulse = subscription.rates, subscription.pulse
+        if not asked and pulse is None:
+            return
+        now = self._clock.seconds()
+        adopted = adopt(
+            asked,
+            subscription.deadline - now,
+            self.rates.interval(subscription.package, subscription.resource),
+            self.policy.repeat_rate,
+        )
+        if pulse is not None and asked == pulse.asked and adopted == pulse.adopted:
+            return
+        if pulse is not None:
+            self._ua.wheel.cancel(pulse)
+        subscription.pulse = None
+        if adopted:
+            pulse = Pulse(asked, adopted, now, lambda: self._repeat(subscription))
+            subscription.pulse = pulse
+
+    def recovered(self, subscription: DialogSubscription) -> None:
+        """A subscription was taken back from the store."""
+        delivered = subscription.delivered
+        if delivered is not None and not subscription.suppresses(entity_tag(delivered)):
+            subscription.suppress = ""  # the watcher has got something else since
+        self.pace(subscription)
+
+    def _repeat(self, subscription: DialogSubscription) -> None:
+        """Too long nothing was sent: tell the state as it is (RAT-07, RAT-08)."""
+        pulse = subscription.pulse
+        if pulse is None or subscription.state != "active":
+            return  # its next NOTIFY begins anew
+        wait = subscription.gate - self._clock.seconds()
+        if subscription.in_flight or not subscription.ready or wait >= _ROUNDING:
+            self._ua.wheel.after(max(wait, _RETRY_SECONDS), pulse)
+        elif not self._send(subscription, REPEATED):
+            self._ua.wheel.after(max(pulse.pause, _RETRY_SECONDS), pulse)
+
+    def _interval(self, subscription: DialogSubscription) -> float:
+        """Least seconds until the next change is told (NOT-13, RAT-04)."""
+        interval = self.rates.interval(subscription.package, subscription.resource)
+        pulse = subscription.pulse
+        return interval if pulse is None else max(interval, pulse.interval)
+
+    # -- sending --------------------------------------------------------------------------
 
     def changed(self, subscription: DialogSubscription) -> bool:
         """Tell one watcher of a change, now or when its gate opens; true when sent."""
         if subscription.in_flight or not subscription.ready:
             subscription.due = max(subscription.due, CHANGED)
             return False
-        if subscription.state != "active" or subscription.ending:
+        if subscription.state != "active" or subscription.ending or subscription.suppress == "*":
             return False
         now = self._clock.seconds()
         wait = subscription.gate - now
@@ -111,7 +166,7 @@ class NotifySender:
             return False
         subscription.due = NOT_DUE
         subscription.booked = False
-        return self._send(subscription, False)
+        return self._send(subscription, CHANGED)
 
     def _wait(self, subscription: DialogSubscription, seconds: float) -> None:
         if subscription.alarm is None:
@@ -130,23 +185,31 @@ class NotifySender:
         elif subscription.due == CHANGED:
             self.changed(subscription)
 
-    def _send(self, subscription: DialogSubscription, forced: bool) -> bool:
+    def _send(self, subscription: DialogSubscription, due: int) -> bool:
         """Send a NOTIFY with the newest state; true when one has left.
 
-        Not forced, one that would tell the watcher nothing new is left out (NOT-14).
+        One that is only for a change and would tell nothing new is left out (NOT-14), and so are
+        its body, or all of it, where the watcher wants that (SNE-04 to SNE-06).
         """
         dialog = subscription.dialog
         now = self._clock.seconds()
         notification = _NOTHING
-        subscription.forced = forced
+        subscription.forced = due != CHANGED
+        told, sure = True, True
         if subscription.state != "terminated":
             made = self._packages[subscription.package].notification(subscription)
             if made is None:  # the package has to gather it first
-                subscription.due = max(subscription.due, FORCED if forced else CHANGED)
+                subscription.due = max(subscription.due, FORCED if due == FORCED else CHANGED)
                 return False
             notification = made
-            if not forced and notification.digest == subscription.delivered:
+            if subscription.suppress and subscription.suppresses(made.tag):
+                if due != FORCED:
+                    return False
+                told, sure = False, subscription.suppress != "*"
+            elif due == CHANGED and made.digest == subscription.delivered:
                 return False
+            elif subscription.suppress not in ("", "*"):
+                subscription.suppress = ""  # what the condition was about is over
         elif not subscription.ending:
             return False  # it was removed, or its end waits for the store
         cseq = dialog.local_cseq + 1
@@ -154,17 +217,20 @@ class NotifySender:
             state = subscription.ending
         else:
             if cseq >= subscription.cseq_limit - CSEQ_BLOCK // 10 and not self._reserve(
-                subscription, cseq, forced
+                subscription, cseq, due
             ):
                 return False
             left = subscription.deadline - now
             state = f"{subscription.state};expires={int(left + 0.5) if left > 0 else 0}"
+            if subscription.pulse is not None:
+                state += subscription.pulse.adopted.params
         if not subscription.head:
             self._build_head(subscription)
         dialog.local_cseq = cseq
         subscription.in_flight = True
-        subscription.sent = notification.digest
-        subscription.gate = now + self.rates.interval(subscription.package, subscription.resource)
+        subscription.told = told
+        subscription.sent = notification.digest if sure else None
+        subscription.gate = now + self._interval(subscription)
         branch = self._ua.tokens.branch()
         data = b"".join(
             (
@@ -172,9 +238,15 @@ class NotifySender:
                 branch.encode(),
                 subscription.head,
                 f"{cseq} NOTIFY\r\nSubscription-State: {state}\r\n".encode(),
-                notification.tail,
+                notification.coded(subscription.coding)
+                if told
+                else bodyless(notification, subscription.coding),
             )
         )
+        if subscription.pulse is not None:
+            pause = subscription.pulse.sent(now)
+            if pause:
+                self._ua.wheel.after(pause, subscription.pulse)
         target = subscription.target
         if target is not None:
             flow = self._ua.sender.flow_for(target, len(data))
@@ -197,7 +269,7 @@ class NotifySender:
         failed = failure.trap(RequestTimeout, TransportError)
         self.answered(subscription, 408 if failed is RequestTimeout else 503, None)
 
-    def _reserve(self, subscription: DialogSubscription, cseq: int, forced: bool) -> bool:
+    def _reserve(self, subscription: DialogSubscription, cseq: int, due: int) -> bool:
         """Reserve the next block of CSeq numbers; False when ``cseq`` must wait for it."""
         limit = subscription.cseq_limit
         subscription.cseq_limit = limit + CSEQ_BLOCK
@@ -205,7 +277,7 @@ class NotifySender:
         waits = cseq >= limit
         if waits:
             subscription.ready = False
-            subscription.due = max(subscription.due, FORCED if forced else CHANGED)
+            subscription.due = max(subscription.due, FORCED if due == FORCED else CHANGED)
 
         def durable(stored: bool) -> None:
             if not stored:
@@ -271,13 +343,18 @@ class NotifySender:
         outcome = notify_outcome(status, after, keep)
         if outcome == DELIVERED:
             subscription.redirected = False
-            package.acknowledged(subscription)
-            if subscription.delivered != subscription.sent:
-                subscription.delivered = subscription.sent
+            if subscription.told:
+                package.acknowledged(subscription)
+            sent = subscription.sent
+            if sent is not None and subscription.delivered != sent:
+                subscription.delivered = sent
                 if subscription.id and not subscription.ending:
-                    self._store.note_delivered(subscription.id, subscription.sent)
-            if response is not None and "contact" in response.headers:
-                self._refresh_target(subscription, response)
+                    self._store.note_delivered(subscription.id, sent)
+            if response is not None:
+                if "contact" in response.headers:
+                    self._refresh_target(subscription, response)
+                if "event" in response.headers:
+                    self._change_rates(subscription, response)
         elif outcome == REDIRECT and self._redirect(subscription, response):
             return
         elif outcome in (REMOVE, REDIRECT):
@@ -309,6 +386,22 @@ class NotifySender:
                 now = self._clock.seconds()
                 self._store.put_subscription(subscription.record(self._wall(), now))
 
+    def _change_rates(self, subscription: DialogSubscription, response: Response) -> None:
+        """Event in the 2xx to a NOTIFY sets all rates (RAT-13), to which nobody could say no."""
+        try:
+            event = parse_event(response.first("event") or "")
+        except ParseError:
+            return
+        if event.package != subscription.event.partition(";")[0] or subscription.ending:
+            return
+        asked = read_rates(event.params)
+        if asked != subscription.rates:
+            before = self._interval(subscription)
+            subscription.rates = asked
+            self.pace(subscription)
+            subscription.gate += self._interval(subscription) - before
+            self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
+
     def _redirect(self, subscription: DialogSubscription, response: Response | None) -> bool:
         """Follow a 3xx once for this NOTIFY (NOT-10)."""
         if response is None or subscription.redirected:
@@ -321,7 +414,7 @@ class NotifySender:
         dialog = subscription.dialog
         kept, dialog.remote_target = dialog.remote_target, target
         subscription.reset_head()
-        self._send(subscription, True)
+        self._send(subscription, FORCED)
         dialog.remote_target = kept
         subscription.reset_head()
         return True

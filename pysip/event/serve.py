@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pysip.coding import choose_coding
 from pysip.dialog import single_contact, uas_dialog, wants_sips
 from pysip.errors import SipError
 from pysip.event.dialogsubscription import DialogSubscription
 from pysip.event.live import TIMEOUT
 from pysip.event.packages import admit, agreed_type, event_value, granted
+from pysip.event.rates import Rates, read_rates
 from pysip.event.subscription import CSEQ_BLOCK, FORCED
+from pysip.header import is_token
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pysip.ua import ServerRequest, UserAgent
 
 _NOT_STORED = "Server Internal Error: storage"
+_NO_RATES = Rates()
 
 
 class SubscribeServer:
@@ -151,6 +155,7 @@ class SubscribeServer:
             live.wall(),
         )
         self._take_fields(subscription, served)
+        subscription.wish(*_wishes(request))
         if not expires:
             # A fetch: one NOTIFY, nothing to keep (SUB-09).
             subscription.id = 0
@@ -175,6 +180,7 @@ class SubscribeServer:
             for older in replaced:
                 live.remove(older)
             self._answer(served, subscription, expires)
+            self._notifier.sender.pace(subscription)
             live.ready(subscription)
 
         live.begin(subscription, begun)
@@ -201,8 +207,10 @@ class SubscribeServer:
         target = single_contact(request) if "contact" in request.headers else dialog.remote_target
         before = subscription.terms()
         repeated = (subscription.event_params, subscription.require, dialog.remote_target)
+        wishes = _wishes(request)
         if expires:
             package.subscribe(request, subscription, False)
+        subscription.wish(*wishes)
         dialog.remote_cseq = cseq
         if repeated != (subscription.event_params, subscription.require, target):
             dialog.remote_target = target
@@ -223,6 +231,7 @@ class SubscribeServer:
             subscription.restore(before)
             if not expires:
                 live.enter(subscription)
+                self._notifier.sender.pace(subscription)
                 # what it missed meanwhile
                 self._notifier.changed(package.name, subscription.resource)
             elif live.table.holds(subscription):
@@ -239,6 +248,11 @@ class SubscribeServer:
         package = self._packages.by_name[subscription.package]
         state = package.authorize(subscription.resource, subscription.watcher)
         if not expires:
+            if state == subscription.state and self._quiet(package, subscription):
+                self._answer(served, subscription, 0, quiet=True)
+                subscription.state, subscription.reason = "terminated", "timeout"
+                package.unsubscribed(subscription)
+                return
             self._answer(served, subscription, 0)
             subscription.state = "terminated" if state == "rejected" else state
             subscription.reason = "rejected" if state == "rejected" else "timeout"
@@ -252,15 +266,34 @@ class SubscribeServer:
             self._answer(served, subscription, expires)
             live.terminate(subscription, "rejected")
         else:
+            self._notifier.sender.pace(subscription)
+            if state == subscription.state and self._quiet(package, subscription):
+                self._answer(served, subscription, expires, quiet=True)
+                return
             if state != subscription.state:
                 live.set_state(subscription, state)
             self._answer(served, subscription, expires)
             subscription.owe(FORCED)
 
+    def _quiet(self, package: IEventPackage, subscription: DialogSubscription) -> bool:
+        """Whether a SUBSCRIBE in a dialog is to be followed by no NOTIFY (SNE-04, SNE-08)."""
+        if not subscription.suppress:
+            return False
+        tag = None if subscription.suppress == "*" else package.entity_tag(subscription)
+        return subscription.suppresses(tag)
+
     def _answer(
-        self, served: ServerRequest, subscription: DialogSubscription, expires: int
+        self,
+        served: ServerRequest,
+        subscription: DialogSubscription,
+        expires: int,
+        *,
+        quiet: bool = False,
     ) -> None:
-        """The 2xx to a SUBSCRIBE (SUB-07, SUB-14, DLG-02, RLS-03)."""
+        """The 2xx to a SUBSCRIBE (SUB-07, SUB-14, DLG-02, RLS-03).
+
+        :param quiet: no NOTIFY follows (SNE-04).
+        """
         pending = subscription.state == "pending" and self._live.policy.accepted_pending
         ua = self._ua
         headers = [
@@ -275,7 +308,7 @@ class SubscribeServer:
         )
         if subscription.require:
             headers.append(("Require", subscription.require))
-        served.respond(202 if pending else 200, headers=headers)
+        served.respond(204 if quiet else 202 if pending else 200, headers=headers)
 
     def _take_fields(self, subscription: DialogSubscription, served: ServerRequest) -> None:
         """Header fields for NOTIFYs inside the trust domain (IMS-09, IMS-14, IMS-15)."""
@@ -291,3 +324,29 @@ class SubscribeServer:
             fields.append(("P-Charging-Vector", vector))
         subscription.fields = tuple(fields)
         subscription.charging = request.first("p-charging-function-addresses") or ""
+
+
+def _wishes(request: Request) -> tuple[str, str, Rates]:
+    """In what coding, under what condition and how often the watcher wants to be told.
+
+    Each SUBSCRIBE says it anew (SNE-09, RAT-03).
+
+    :raises SipError: 400.
+    """
+    event = request.event
+    headers = request.headers
+    return (
+        choose_coding(headers["accept-encoding"]) if "accept-encoding" in headers else "",
+        _condition(headers["suppress-if-match"]) if "suppress-if-match" in headers else "",
+        read_rates(event.params) if event is not None and event.params else _NO_RATES,
+    )
+
+
+def _condition(values: list[str]) -> str:
+    """The entity-tag of Suppress-If-Match, or ``*`` (SNE-14).
+
+    :raises SipError: 400 when it is not exactly one.
+    """
+    if len(values) != 1 or not is_token(values[0]):
+        raise SipError(400, "Bad Request: Suppress-If-Match is not one entity-tag")
+    return values[0]

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from pysip.event.notifier import Notifier
+    from pysip.event.rates import Pulse
     from pysip.interfaces import Identity
 
 CSEQ_BLOCK = 1000
 """CSeq numbers reserved by one write (ARCHITECTURE 6: no write per NOTIFY)."""
 
-NOT_DUE, CHANGED, FORCED = 0, 1, 2
-"""Why a NOTIFY is owed: not at all, the state changed, or a SUBSCRIBE was answered (SUB-08)."""
+NOT_DUE, CHANGED, REPEATED, FORCED = 0, 1, 2, 3
+"""Why a NOTIFY is owed: not at all, the state changed, too long nothing was sent (RAT-07), or a
+SUBSCRIBE was answered (SUB-08)."""
 
 
 @implementer(ISubscription)
@@ -43,6 +45,7 @@ class Subscription(Timed):
     :ivar created: wall-clock time of creation.
     :ivar cseq_limit: CSeq numbers, or of notifications, below it are reserved in the store.
     :ivar instance: ``+sip.instance`` of the subscriber's Contact, or "".
+    :ivar pulse: the rates that it wants; None without any (RFC 6446).
     :ivar ready: its creation is durable, NOTIFYs may leave.
     :ivar due: a further NOTIFY is owed (NOT_DUE, CHANGED or FORCED).
     :ivar forced: the NOTIFY being made leaves in any case.
@@ -72,6 +75,7 @@ class Subscription(Timed):
         "notifier",
         "package",
         "place",
+        "pulse",
         "ready",
         "reason",
         "require",
@@ -117,6 +121,7 @@ class Subscription(Timed):
         self.require = ""
         self.detail = b""
         self.data: object = None
+        self.pulse: Pulse | None = None
         self.ready = False
         self.due = NOT_DUE
         self.forced = False

@@ -31,6 +31,8 @@ class NotifierPolicy:
     :ivar keep_on_timeout: keep a subscription whose NOTIFY timed out.
     :ivar rate: NOTIFYs per second of all pacing; 0 for no limit.
     :ivar destination_rate: the same per destination address.
+    :ivar repeat_rate: most NOTIFYs per second of one subscription that a watcher may ask for while
+        nothing changes; 0 for none (RAT-07, RAT-08).
     :ivar servers: canonical URIs of other servers: they subscribe for all their users, so that
         these limits are not meant for them.
     :ivar own_uri: URI for the P-Asserted-Identity of NOTIFYs to trusted peers, "" for the
@@ -48,6 +50,7 @@ class NotifierPolicy:
     rate: float = 0.0
     destination_rate: float = 0.0
     own_uri: str = ""
+    repeat_rate: float = 0.1
     servers: frozenset[str] = frozenset()
 
 

@@ -37,7 +37,6 @@ class Small:
         self.calls: list[tuple[Any, ...]] = []
         self.decision = "active"
         self.require = ""
-        self.encoding = ""
         self.preparing: Deferred[None] | None = None
         self.missing = 404
         self.open = True
@@ -86,7 +85,12 @@ class Small:
         if subscription.state == "pending":
             return Notification()
         text = self.texts[subscription.resource].encode()
-        return Notification("text/plain", text, encoding=self.encoding)
+        return Notification("text/plain", text)
+
+    def entity_tag(self, subscription: Any) -> str | None:
+        """That of the text."""
+        made = self.notification(subscription)
+        return None if made is None else made.tag
 
     def acknowledged(self, subscription: Any) -> None:
         """Noted."""

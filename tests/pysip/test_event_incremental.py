@@ -12,7 +12,7 @@ from presence.limits import DomainRates
 from pysip.errors import SipError
 from pysip.event.dialogrecord import decode_dialog
 from pysip.event.dialogsubscription import DialogSubscription
-from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.interfaces import IEventPackage, Notification, entity_tag
 from pysip.event.table import NotifierPolicy
 from pysip.message import response_to
 from tests.node import BOB, Node, Peer
@@ -73,6 +73,10 @@ class Counting:
         text = ",".join(map(str, range(known + 1, self.number + 1)))
         self.told.append(("told", self.number))
         return Notification("text/plain", text.encode(), digest=self.number)
+
+    def entity_tag(self, subscription: Any) -> str | None:
+        """That of the number."""
+        return entity_tag(self.number)
 
     def acknowledged(self, subscription: Any) -> None:
         """Count on from there."""

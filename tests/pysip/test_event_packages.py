@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from presence.limits import DomainRates
 from pysip.auth.trust import TrustPolicy
+from pysip.mime import decode_body
 from tests.node import BOB
 from tests.pysip.eventing import Small, SmallNode
 
@@ -199,15 +200,20 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(live.terms(), before)
 
     def test_encoding(self) -> None:
-        """A body may be coded; without a body nothing says so."""
+        """A body is coded for who wants that, when it is worth it (MSG-26)."""
         self.package.require = ""
-        self.package.encoding = "gzip"
+        self.package.texts[BOB] = "worth it " * 50
         peer = self.node.peer()
-        peer.subscribe(event="small")
-        (notify,) = peer.notifies()
-        self.assertEqual(notify.first("content-encoding"), "gzip")
-        self.assertEqual(notify.first("content-type"), "text/plain")
-        self.package.texts[BOB] = ""
-        self.node.notifier.changed("small", BOB)
-        self.node.advance(0.2)
-        self.assertNotIn("content-encoding", peer.notifies()[-1].headers)
+        for coding in ("gzip", "deflate"):
+            peer.subscribe(event="small", accept_encoding=coding)
+            notify = peer.notifies()[-1]
+            self.assertEqual(notify.headers["content-encoding"], [coding])
+            self.assertEqual(notify.first("content-type"), "text/plain")
+            body = decode_body([coding], notify.body)
+            self.assertEqual(body.decode(), self.package.texts[BOB])
+        for text in ("", "small"):
+            self.package.texts[BOB] = text
+            self.node.notifier.changed("small", BOB)
+            self.node.advance(0.2)
+            self.assertNotIn("content-encoding", peer.notifies()[-1].headers)
+            self.assertEqual(peer.notifies()[-1].body, text.encode())
