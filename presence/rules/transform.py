@@ -7,14 +7,15 @@ are elsewhere in :mod:`presence.rules`.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.equality import UriSet, device_key
 from presence.pidf.parse import parse_own
+from presence.pidf.tidy import tidy
 from presence.pidf.tree import attributes, remove
 from presence.pidf.write import serialize
 from presence.rules.permissions import ALL, Attribute, Member, Permissions, UserInput, token
@@ -87,10 +88,6 @@ _COMPONENTS: Final = (names.TUPLE, names.PERSON, names.DEVICE)
 # "since" is an old name of last-input (RFC 5025 section 3.3.2.12)
 _THRESHOLD: Final = "idle-threshold"
 _NOT_BARE: Final = (_THRESHOLD, "last-input", "since")
-
-_XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
-_TYPE: Final = f"{{{_XSI}}}type"
-_LOCATIONS: Final = (f"{{{_XSI}}}schemaLocation", f"{{{_XSI}}}noNamespaceSchemaLocation")
 
 
 def transform(document: bytes, permissions: Permissions) -> bytes:
@@ -167,7 +164,7 @@ class Transformation:
                     _keep(status, kept[names.STATUS])
         if self._scattered:
             self._reduce(root)
-        _tidy(root)
+        tidy(root)
 
     def _reduce(self, root: etree._Element) -> None:
         """Withhold what must not be seen wherever it stands, and parts of user-input."""
@@ -269,24 +266,3 @@ def _keep(element: etree._Element, kept: frozenset[str]) -> None:
     for child in list(element):
         if child.tag not in kept:
             element.remove(child)
-
-
-def _tidy(root: etree._Element) -> None:
-    """Remove what tells that something was there: declarations of namespaces.
-
-    A prefix that only a value of ``xsi:type`` uses is needed to validate the document.
-    """
-    needed: list[str] = []
-    found: Any = _instance_attributes()(root)
-    for value in found:
-        if value.attrname in _LOCATIONS:
-            del value.getparent().attrib[value.attrname]
-        elif value.attrname == _TYPE:
-            needed.append(value.strip().partition(":")[0])
-    etree.cleanup_namespaces(root, keep_ns_prefixes=needed)
-
-
-@cache
-def _instance_attributes() -> etree.XPath:
-    """The attributes that speak about schemas; made on first use."""
-    return etree.XPath("//@xsi:*", namespaces={"xsi": _XSI})
