@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import twisted
+from bench import micro_partial
 from bench.hotpath import read_profile
 from bench.load import users
 from bench.proc import flush_milliseconds
@@ -175,6 +176,12 @@ class Run:
             command = [sys.executable, "-m", "bench.micro_lists", "--json", *few]
             for phase in self._lines(command, ROOT):
                 self._keep({**phase, "scenario": "lists", "round": number})
+
+    def partial(self) -> None:
+        """Octets and costs of partial presence, in this process."""
+        for number in range(1, self._given.rounds + 1):
+            for result in micro_partial.results(30 if self._given.quick else 300):
+                self._keep({**result, "scenario": "partial", "round": number})
 
     def profile(self) -> None:
         """Where the time goes in each workload: our server under cProfile."""
@@ -389,6 +396,7 @@ def _parse() -> argparse.Namespace:
             "memory",
             "xcap",
             "lists",
+            "partial",
         ),
         help="leave the others out; may be repeated",
     )
@@ -440,6 +448,7 @@ def main() -> None:
             todo += [run.reference] if given.peer_load is not None else []
             todo += [run.documents] if run.wanted("xcap") else []
             todo += [run.lists] if run.wanted("lists") else []
+            todo += [run.partial] if run.wanted("partial") else []
         status: str | int = 0
         try:
             for step in todo:

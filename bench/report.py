@@ -232,6 +232,30 @@ def lists_table(results: list[Result]) -> str:
     return table(head, rows) if rows else ""
 
 
+def partial_table(results: list[Result]) -> str:
+    """Octets of whole documents and changes, and what these cost."""
+    grouped: dict[str, list[Result]] = {}
+    for result in results:
+        if result["load"] == "partial":
+            grouped.setdefault(result["change"], []).append(result)
+    rows = []
+    for change, group in grouped.items():
+        one = median(group)
+        octets, gzip, us = one["octets"], one["gzip"], one["us"]
+        rows.append(
+            [
+                change,
+                *(f"{octets[kind]:.0f} ({gzip[kind]:.0f})" for kind in ("pidf", "full", "diff")),
+                *(f"{us[work]:.0f}" for work in ("made", "written", "full", "read", "applied")),
+            ]
+        )
+    head = (
+        *("change", "PIDF octets (gzip)", "pidf-full", "pidf-diff"),
+        *("µs diff found", "µs diff written", "µs full written", "µs full read", "µs diff applied"),
+    )
+    return table(head, rows) if rows else ""
+
+
 def _ratios(found: dict[Key, Result]) -> str:
     rows = []
     for phase in _PHASES:
@@ -345,6 +369,7 @@ def tables(results: list[Result]) -> dict[str, str]:
         "ratios": lambda: _ratios(found),
         "documents": lambda: _documents(found),
         "lists": lambda: lists_table(results),
+        "partial": lambda: partial_table(results),
         "information": lambda: _information(found),
         "profile": lambda: _profile(results),
         "faults": lambda: _faults(results),
