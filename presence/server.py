@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from presence.watcherentry import Entry, WatcherLimits
     from pysip.auth.domains import Domains
-    from pysip.event.interfaces import IPublicationPolicy, IRatePolicy
+    from pysip.event.interfaces import IPublicationPolicy, IRatePolicy, ISubscription
     from pysip.event.subscription import Subscription
     from pysip.event.table import NotifierPolicy
     from pysip.ua import UserAgent
@@ -70,6 +70,7 @@ class PresenceServer(EventServer):
             clock=ua.clock,
             wheel=ua.wheel,
             wall=wall,
+            terminate=self._terminate,
         )
         self.book: WatcherBook | None = None
         self.watcherinfo: WatcherInfoPackage | None = None
@@ -77,7 +78,10 @@ class PresenceServer(EventServer):
         watchers.watch(self._decisions_changed)
         self.compositor.add_package(self.package)
         self.add_package(self.package)
-        ua.accept.extend(self.package.publish_types)
+        ua.accept.extend((*self.package.publish_types, *self.package.subscribe_types))
+
+    def _terminate(self, subscription: ISubscription, reason: str) -> None:
+        self.notifier.terminate(cast("Subscription", subscription), reason)
 
     def set_watchers(self, watchers: IWatcherPolicy) -> None:
         """Decide by another policy; before :meth:`recover`, or for one that holds nobody."""
@@ -97,14 +101,13 @@ class PresenceServer(EventServer):
         :param identities: the other URIs of a presentity.
         """
         package, notifier, ua = self.package, self.notifier, self._ua
+        package.aliases = identities
         book = WatcherBook(
             self._store,
             ua.wheel,
             self._wall,
             lambda resource, watcher: package.watchers.decide(resource, watcher).handling,
-            lambda subscription, reason: notifier.terminate(
-                cast("Subscription", subscription), reason
-            ),
+            self._terminate,
             limits,
         )
         self.book = package.observer = book

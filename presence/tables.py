@@ -389,7 +389,7 @@ class Notify(Table, frozen=True):
 
     :ivar rate: NOTIFYs a second in all; 0 for no limit.
     :ivar rate_per_destination: NOTIFYs a second to one next hop; 0 for no limit.
-    :ivar repeat_rate: NOTIFYs a second that a watcher may ask for while nothing changes; 0 for none.
+    :ivar repeat_rate: NOTIFYs a second that a watcher may ask for without changes; 0 for none.
     :ivar on_timeout: what becomes of a subscription whose NOTIFY nobody answers.
     """
 

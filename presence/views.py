@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from presence.pidf.offline import closed_document, empty_document
-from presence.pidf.write import digest
 from presence.rules.polite import polite_document
 from presence.rules.transform import transform
-from pysip.event.interfaces import Notification
+from presence.view import View
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from pysip.event.records import PublicationRecord
     from pysip.timers import TimerWheel
 
-PIDF: Final = "application/pidf+xml"
 _FARTHEST: Final = 86400.0
 """The longest time that is waited for at once; what comes later is looked at again then."""
 
@@ -36,7 +34,7 @@ class _Views:
 
     def __init__(self) -> None:
         self.composed: dict[str, bytes] = {}
-        self.bodies: dict[tuple[str, Permissions | None], Notification] = {}
+        self.bodies: dict[tuple[str, Permissions | None], View] = {}
         self.alarm: Alarm | None = None
 
 
@@ -107,7 +105,7 @@ class Views:
         if views is not None and views.alarm is not None:
             self._wheel.cancel(views.alarm)
 
-    def view(self, presentity: str, entity: str, permissions: Permissions | None) -> Notification:
+    def view(self, presentity: str, entity: str, permissions: Permissions | None) -> View:
         """What a watcher sees.
 
         :param entity: the presentity as the watcher calls it.
@@ -124,7 +122,7 @@ class Views:
                 body = polite_document(entity, closed=self._closed)
             else:
                 body = transform(self._composed(views, presentity, entity), permissions)
-            view = views.bodies[entity, permissions] = Notification(PIDF, body, digest(body))
+            view = views.bodies[entity, permissions] = View(entity, body)
         return view
 
     def _composed(self, views: _Views, presentity: str, entity: str) -> bytes:

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from presence.compose.timed import prune
+from presence.filters.document import MEDIA_TYPE as FILTERS
 from presence.holding import Holding
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
+from presence.preferences import Preferred
 from presence.rules.polite import pending_document
-from presence.views import PIDF, Views
+from presence.view import PIDF, PIDF_DIFF, View
+from presence.views import Views
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
 from pysip.header import accepts, parse_accept, parse_media_type
 from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -43,6 +46,11 @@ _NOTHING = Notification()
 _NO_PRESENTITY = (("Warning", '399 presence "no user of a served domain"'),)
 
 
+def _no_aliases(presentity: str) -> tuple[str, ...]:
+    """A presentity known by one URI only."""
+    return ()
+
+
 @implementer(IEventPackage, IPublicationPackage)
 class PresencePackage:
     """Presence of the users of the served domains.
@@ -64,7 +72,9 @@ class PresencePackage:
     :param clock: delayed calls.
     :param wheel: timers.
     :param wall: wall-clock seconds.
+    :param terminate: ends a subscription with a reason.
 
+    :ivar aliases: gives the other URIs of a presentity (PSV-16).
     :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar holding: for whom documents are kept at hand.
     :ivar recovers: everything is decided, and watchers are told, only when all is there again.
@@ -73,9 +83,9 @@ class PresencePackage:
 
     name = event = "presence"
     default_expires = 3600
-    notify_types = (PIDF,)
+    notify_types = (PIDF, PIDF_DIFF)
     publish_types = (PIDF,)
-    subscribe_types: tuple[str, ...] = ()
+    subscribe_types = (FILTERS,)
     template = False
     incremental = False
 
@@ -97,6 +107,7 @@ class PresencePackage:
         clock: IReactorTime,
         wheel: TimerWheel,
         wall: Callable[[], float],
+        terminate: Callable[[ISubscription, str], None],
     ) -> None:
         self._domains = domains
         self._state = state
@@ -120,6 +131,13 @@ class PresencePackage:
             lambda resource: changed(self.name, resource),
         )
         self.closed_when_offline = closed_when_offline
+        self.aliases: Callable[[str], Collection[str]] = _no_aliases
+        self._preferred = Preferred(
+            self.event,
+            lambda resource: self.aliases(resource),
+            lambda domain: domains.served(domain) is not None,
+            terminate,
+        )
         # resources that were recovered and are not yet held; None once all are
         self._recovered: set[str] | None = None
         self.recovers = False
@@ -268,28 +286,43 @@ class PresencePackage:
         self.recovers = False
 
     def choose_type(self, request: Request) -> str:
-        """``application/pidf+xml`` if the watcher takes it (PRE-02, UAS-06).
+        """What the watcher takes (PRE-02, UAS-06).
+
+        Changes only where it names their type, and likes them no less than all (PNO-03).
 
         :raises SipError: 406.
         """
         accept = request.headers.get("accept")
         if accept is None or accept == [PIDF]:
             return PIDF
-        if not accepts(parse_accept(accept), PIDF):
-            raise SipError(406, None, (("Accept", PIDF),))
+        ranges = parse_accept(accept)
+        whole = accepts(ranges, PIDF)
+        changes = dict(ranges).get(PIDF_DIFF, 0.0)
+        if changes and changes >= whole:
+            return PIDF_DIFF
+        if not whole:
+            raise SipError(406, None, (("Accept", ", ".join(self.notify_types)),))
         return PIDF
 
-    def notification(self, subscription: ISubscription) -> Notification:
-        """The body for one watcher, shared with all that have the same view.
+    def notification(self, subscription: ISubscription) -> Notification | None:
+        """The body for one watcher, shared with all that have the same view and wishes."""
+        view = self._view(subscription)
+        if view is None:
+            return _NOTHING
+        if subscription.data is None and subscription.content_type == PIDF:
+            return view
+        return self._preferred.notification(subscription, view)
+
+    def _view(self, subscription: ISubscription) -> View | None:
+        """What the watcher may see, None for nothing.
 
         The decision is asked for again: it may have changed since the SUBSCRIBE (ORD-05).
         """
         resource, entity = subscription.resource, subscription.entity
         if subscription.state == "pending":
             if not self.neutral_pending:
-                return _NOTHING
-            told = pending_document(entity, closed=self.closed_when_offline)
-            return Notification(PIDF, told)
+                return None
+            return View(entity, pending_document(entity, closed=self.closed_when_offline))
         decision = self.watchers.decide(resource, subscription.watcher)
         permissions: Permissions | None
         if decision.handling == "allow":
@@ -297,23 +330,30 @@ class PresencePackage:
         elif decision.handling == "polite-block":
             permissions = None
         else:
-            return _NOTHING
+            return None
         return self._views.view(resource, entity, permissions)
 
     def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
-        """Tell of a fetch that has to wait for a decision; nothing else is here to read."""
+        """Take filters; tell of a fetch that has to wait for a decision.
+
+        :raises SipError: 488.
+        """
+        self._preferred.subscribe(request, subscription)
         if not subscription.lasting and subscription.state == "pending" and self.observer:
             self.observer.fetched(subscription)
 
     def entity_tag(self, subscription: ISubscription) -> str:
-        """That of the view (SNE-02)."""
-        return self.notification(subscription).tag
+        """That of what the watcher may and wants to see (SNE-02)."""
+        view = self._view(subscription)
+        return _NOTHING.tag if view is None else self._preferred.entity_tag(subscription, view)
 
     def acknowledged(self, subscription: ISubscription) -> None:
-        """Nothing to do: each notification tells the whole state."""
+        """What was told is what the next notification is compared with."""
+        self._preferred.acknowledged(subscription)
 
     def subscribed(self, subscription: ISubscription) -> None:
         """Hold the presentity, and tell the observer; views are made when a NOTIFY needs them."""
+        self._preferred.subscribed(subscription)
         if self._recovered is not None:
             self._recovered.add(subscription.resource)
         else:
@@ -324,6 +364,7 @@ class PresencePackage:
     def unsubscribed(self, subscription: ISubscription) -> None:
         """Tell the observer, and let go what nobody needs any more."""
         resource = subscription.resource
+        self._preferred.unsubscribed(subscription)
         if self.observer is not None:
             self.observer.unsubscribed(subscription)
         if not self._watched(self.name, resource):

@@ -266,6 +266,10 @@ class ISubscription(Interface):
     delivered: int | None = Attribute(
         "Digest of the notification last acknowledged; None when that is not known."
     )
+    uncertain: bool = Attribute(
+        "Nobody has answered the last notification, or one before it since one was acknowledged: it"
+        " may have arrived all the same."
+    )
     forced: bool = Attribute(
         "The notification that is asked for leaves in any case: it answers a SUBSCRIBE, or an"
         " attempt to send it has failed."

@@ -342,7 +342,7 @@ class NotifySender:
         keep = self.policy.keep_on_timeout and not package.incremental
         outcome = notify_outcome(status, after, keep)
         if outcome == DELIVERED:
-            subscription.redirected = False
+            subscription.redirected = subscription.uncertain = False
             if subscription.told:
                 package.acknowledged(subscription)
             sent = subscription.sent
@@ -366,6 +366,7 @@ class NotifySender:
             # Forced: a pending subscription, which is told of no changes, has missed it too.
             subscription.due = FORCED
             subscription.delivered = None
+            subscription.uncertain = subscription.uncertain or status == 408
             self._wait(subscription, seconds)
             return
         if subscription.due == FORCED:

@@ -50,6 +50,7 @@ class Subscription(Timed):
     :ivar due: a further NOTIFY is owed (NOT_DUE, CHANGED or FORCED).
     :ivar forced: the NOTIFY being made leaves in any case.
     :ivar delivered: digest of the view the watcher last acknowledged.
+    :ivar uncertain: nobody has answered the last NOTIFY: it may have arrived.
     :ivar reason: why it ends, "" while it lives.
     :ivar ending: Subscription-State of the last NOTIFY, "" while it lives.
     """
@@ -81,6 +82,7 @@ class Subscription(Timed):
         "require",
         "resource",
         "state",
+        "uncertain",
         "watcher",
     )
 
@@ -126,6 +128,7 @@ class Subscription(Timed):
         self.due = NOT_DUE
         self.forced = False
         self.delivered: int | None = None
+        self.uncertain = False
         self.reason = ""
         self.ending = ""
         self.alarm: Alarm | None = None

@@ -1,0 +1,264 @@
+"""What watchers want of what they may see: filters, and partial documents (PSV-12, ORD-02)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from twisted.logger import Logger
+
+from presence.filters.document import MEDIA_TYPE, read_filters
+from presence.filters.errors import FilterError
+from presence.filters.filterset import FilterSet
+from presence.pidf.offline import empty_document
+from presence.view import PIDF_DIFF, View
+from pysip.errors import SipError
+from pysip.event.interfaces import Notification
+from pysip.mime import decode_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from presence.filters.model import Filter
+    from pysip.event.interfaces import ISubscription
+    from pysip.message import Request
+
+_NOTHING: Final = Notification()
+_NO_FILTERS: Final = FilterSet()
+
+
+@attrs.frozen(eq=False, slots=True)
+class Told:
+    """What a NOTIFY tells.
+
+    :ivar raw: all that the watcher may see (FLT-15).
+    :ivar view: what of it is told.
+    :ivar version: of the document in ``application/pidf-diff+xml``; 0 in another type.
+    :ivar asked: how many SUBSCRIBEs there were.
+    """
+
+    raw: View
+    view: View
+    version: int
+    asked: int
+
+
+@attrs.define(eq=False, slots=True)
+class Preferences:
+    """Those of one subscription.
+
+    :ivar filters: all of them.
+    :ivar filter: the one in force, if any.
+    :ivar version: of the last document in ``application/pidf-diff+xml`` that has arrived (PNO-04).
+    :ivar asked: how many SUBSCRIBEs there were.
+    :ivar told: what the watcher has; None when that is in doubt.
+    :ivar sent: what a NOTIFY tells that was not acknowledged yet.
+    :ivar damaged: nobody knows what they were.
+    """
+
+    filters: FilterSet = _NO_FILTERS
+    filter: Filter | None = None
+    version: int = 0
+    asked: int = 0
+    told: Told | None = None
+    sent: Told | None = None
+    damaged: bool = False
+
+
+class Preferred:
+    """Applies the preferences of watchers to what they may see.
+
+    Each NOTIFY tells of the state at its time; what a trigger waits for, and what a partial
+    document changes, is compared with what has arrived last.
+
+    :param event: event package, as filters name it.
+    :param aliases: the other URIs of a presentity.
+    :param serves: whether a domain is one of ours (FLT-24).
+    :param terminate: ends a subscription with a reason.
+
+    :ivar lenient: names without a prefix, where there are none, match any namespace (FLT-08).
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        event: str,
+        aliases: Callable[[str], Collection[str]],
+        serves: Callable[[str], bool],
+        terminate: Callable[[ISubscription, str], None],
+    ) -> None:
+        self._event = event
+        self._aliases = aliases
+        self._serves = serves
+        self._terminate = terminate
+        self.lenient = True
+
+    def subscribe(self, request: Request, subscription: ISubscription) -> None:
+        """Take the filters of a SUBSCRIBE (FLT-21).
+
+        :raises SipError: 488 with a Warning, or what is wrong with the coding of the body.
+        """
+        kept = subscription.data
+        media = request.content_type
+        brings = bool(request.body) and media is not None and media.type == MEDIA_TYPE
+        if not isinstance(kept, Preferences):
+            if not brings and subscription.content_type != PIDF_DIFF:
+                return
+            kept = Preferences()
+        told, filters = kept.told, kept.filters
+        if brings:
+            filters = self._changed(request, subscription, filters)
+            told = None if filters != kept.filters else told
+        subscription.detail = filters.encode()
+        subscription.data = attrs.evolve(
+            kept,
+            filters=filters,
+            filter=self._chosen(filters, subscription),
+            asked=kept.asked + 1,
+            told=told,
+        )
+
+    def _changed(
+        self, request: Request, subscription: ISubscription, filters: FilterSet
+    ) -> FilterSet:
+        body = request.body
+        if "content-encoding" in request.headers:
+            body = decode_body(request.values("content-encoding"), body)
+        try:
+            changes = read_filters(body, self._event, lenient=self.lenient)
+            return filters.changed(changes, subscription.resource)
+        except FilterError as error:
+            warning = ("Warning", f'399 presence "{error.reason}"')
+            raise SipError(error.status, None, (warning,)) from None
+
+    def _chosen(self, filters: FilterSet, subscription: ISubscription) -> Filter | None:
+        if not filters:
+            return None
+        resource = subscription.resource
+        aliases = self._aliases(resource)
+        return filters.chosen(resource, aliases=aliases, serves=self._serves)
+
+    def subscribed(self, subscription: ISubscription) -> None:
+        """Take the filters of a subscription that was recovered.
+
+        Its versions go on above all that may have been used (PNO-04).
+        """
+        if subscription.data is not None:
+            return
+        version = subscription.sequence if subscription.content_type == PIDF_DIFF else 0
+        if not subscription.detail and not version:
+            return
+        try:
+            filters = FilterSet.decode(subscription.detail)
+        except ValueError:
+            self._log.error(
+                "the filters of subscription {id} in the store are damaged",
+                id=subscription.id,
+                problem="damaged-record",
+            )
+            # There is nobody to send a NOTIFY yet; the first one ends it, and it is made anew.
+            subscription.data = Preferences(damaged=True)
+            return
+        chosen = self._chosen(filters, subscription)
+        subscription.data = Preferences(filters, chosen, version)
+
+    def notification(self, subscription: ISubscription, view: View) -> Notification | None:
+        """What of a view is told.
+
+        None when its filter costs too much, or is lost: then it has ended (FLT-26, FLT-27).
+        """
+        partial = subscription.content_type == PIDF_DIFF
+        preferences = subscription.data
+        if not isinstance(preferences, Preferences):
+            if not partial:
+                return view
+            preferences = subscription.data = Preferences()
+        if preferences.damaged:
+            return self._end(subscription, "deactivated")
+        told = preferences.told
+        try:
+            if (
+                preferences.filter is not None
+                and told is not None
+                and not subscription.forced
+                and preferences.filter.triggers
+                and not view.fires(preferences.filter.triggers, told.raw)
+            ):
+                return Notification(digest=subscription.delivered or 0)
+            selected = self._selected(preferences, subscription, view)
+        except FilterError:
+            return self._end(subscription, "badfilter")
+        if selected is None:
+            return _NOTHING
+        version = self._next(preferences, subscription) if partial else 0
+        preferences.sent = Told(view, selected, version, preferences.asked)
+        if not partial:
+            return selected
+        base = None
+        if (
+            told is not None
+            and told.version
+            and told.asked == preferences.asked
+            and told.view.digest == subscription.delivered
+        ):
+            base = told.view
+        return selected.changes(base, version)
+
+    def _selected(
+        self, preferences: Preferences, subscription: ISubscription, view: View
+    ) -> View | None:
+        """What a filter leaves of a view, None for nothing (FLT-12).
+
+        Who has something learns that there is nothing any more: a document without content.
+        """
+        chosen = preferences.filter
+        if chosen is None or not chosen.what:
+            return view
+        selected = view.selected(chosen.what)
+        if selected is None and subscription.delivered not in (None, 0):
+            return View(view.entity, empty_document(view.entity))
+        return selected
+
+    def _next(self, preferences: Preferences, subscription: ISubscription) -> int:
+        """The version of the next document (PNO-04)."""
+        sent = preferences.sent
+        if sent is not None and subscription.uncertain:
+            preferences.version = max(preferences.version, sent.version)
+        return preferences.version + 1
+
+    def _end(self, subscription: ISubscription, reason: str) -> Notification | None:
+        """End a subscription; one that is ending anyway is told nothing more."""
+        if not subscription.lasting or subscription.reason:
+            return _NOTHING
+        self._log.info(
+            "subscription {id} ends for its filter: {reason}", id=subscription.id, reason=reason
+        )
+        self._terminate(subscription, reason)
+        return None
+
+    def entity_tag(self, subscription: ISubscription, view: View) -> str:
+        """That of what of a view is told to who asks (SNE-10)."""
+        preferences = subscription.data
+        if isinstance(preferences, Preferences):
+            try:
+                selected = self._selected(preferences, subscription, view)
+            except FilterError:
+                return _NOTHING.tag
+            if selected is None:
+                return _NOTHING.tag
+            view = selected
+        return view.partial_tag if subscription.content_type == PIDF_DIFF else view.tag
+
+    def unsubscribed(self, subscription: ISubscription) -> None:
+        """A subscription has ended: its last NOTIFY tells all once more (PNO-05)."""
+        if isinstance(subscription.data, Preferences):
+            subscription.data.asked += 1
+
+    def acknowledged(self, subscription: ISubscription) -> None:
+        """What was told has arrived (PNO-09)."""
+        preferences = subscription.data
+        if isinstance(preferences, Preferences) and preferences.sent is not None:
+            told = preferences.told = preferences.sent
+            preferences.sent = None
+            preferences.version = max(preferences.version, told.version)
