@@ -155,7 +155,6 @@ class Preferred:
             self._log.error(
                 "the filters of subscription {id} in the store are damaged",
                 id=subscription.id,
-                problem="damaged-record",
             )
             # There is nobody to send a NOTIFY yet; the first one ends it, and it is made anew.
             subscription.data = Preferences(damaged=True)

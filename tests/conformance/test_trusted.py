@@ -108,7 +108,7 @@ class TrustedTests(SynchronousTestCase):
         self.assertEqual(notify.uri, "sip:192.0.2.55:1357;comp=sigcomp")  # IMS-23
         self.assertEqual(notify.values("route"), RECORD_ROUTE)
         self.assertEqual((notify.to.uri, notify.to.tag), (ALICE, "31415"))
-        self.assertEqual(notify.first("content-type"), "application/pidf+xml")
+        self.assertEqual(notify.first("content-type"), "application/pidf-diff+xml")  # PNO-03
         self.assertEqual(
             notify.first("p-charging-vector"),
             'icid-value="b1c9f0e2-77aa";icid-generated-at=192.0.2.9;orig-ioi=example.com',

@@ -377,7 +377,9 @@ class OptionsTests(NodeCase):
         self.assertTrue(self.node.store.failed)
         response = self.options("sip:192.0.2.1")
         self.assertEqual(response.status, 200)
-        self.assertEqual(response.first("accept"), "application/pidf+xml")
+        self.assertEqual(
+            response.first("accept"), "application/pidf+xml, application/simple-filter+xml"
+        )
         self.assertEqual(response.first("allow-events"), "presence")
 
     def test_in_dialog(self) -> None:
