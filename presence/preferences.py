@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from twisted.logger import Logger
 
-from presence.filters.document import MEDIA_TYPE, read_filters
+from presence.filtering import brings_filters
 from presence.filters.errors import FilterError
 from presence.filters.filterset import FilterSet
 from presence.pidf.offline import empty_document
 from presence.view import PIDF_DIFF, View
-from pysip.errors import SipError
 from pysip.event.interfaces import Notification
-from pysip.mime import decode_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
+    from presence.filtering import Filtering
     from presence.filters.model import Filter
     from pysip.event.interfaces import ISubscription
     from pysip.message import Request
@@ -71,28 +70,17 @@ class Preferred:
     Each NOTIFY tells of the state at its time; what a trigger waits for, and what a partial
     document changes, is compared with what has arrived last.
 
-    :param event: event package, as filters name it.
-    :param aliases: the other URIs of a presentity.
-    :param serves: whether a domain is one of ours (FLT-24).
+    :param filtering: reads filters.
     :param terminate: ends a subscription with a reason.
-
-    :ivar lenient: names without a prefix, where there are none, match any namespace (FLT-08).
     """
 
     _log = Logger()
 
     def __init__(
-        self,
-        event: str,
-        aliases: Callable[[str], Collection[str]],
-        serves: Callable[[str], bool],
-        terminate: Callable[[ISubscription, str], None],
+        self, filtering: Filtering, terminate: Callable[[ISubscription, str], None]
     ) -> None:
-        self._event = event
-        self._aliases = aliases
-        self._serves = serves
+        self._filtering = filtering
         self._terminate = terminate
-        self.lenient = True
 
     def subscribe(self, request: Request, subscription: ISubscription) -> None:
         """Take the filters of a SUBSCRIBE (FLT-21).
@@ -100,44 +88,23 @@ class Preferred:
         :raises SipError: 488 with a Warning, or what is wrong with the coding of the body.
         """
         kept = subscription.data
-        media = request.content_type
-        brings = bool(request.body) and media is not None and media.type == MEDIA_TYPE
+        brings = brings_filters(request)
         if not isinstance(kept, Preferences):
             if not brings and subscription.content_type != PIDF_DIFF:
                 return
             kept = Preferences()
         told, filters = kept.told, kept.filters
         if brings:
-            filters = self._changed(request, subscription, filters)
+            filters = self._filtering.changed(filters, request, subscription.resource)
             told = None if filters != kept.filters else told
         subscription.detail = filters.encode()
         subscription.data = attrs.evolve(
             kept,
             filters=filters,
-            filter=self._chosen(filters, subscription),
+            filter=self._filtering.chosen(filters, subscription.resource),
             asked=kept.asked + 1,
             told=told,
         )
-
-    def _changed(
-        self, request: Request, subscription: ISubscription, filters: FilterSet
-    ) -> FilterSet:
-        body = request.body
-        if "content-encoding" in request.headers:
-            body = decode_body(request.values("content-encoding"), body)
-        try:
-            changes = read_filters(body, self._event, lenient=self.lenient)
-            return filters.changed(changes, subscription.resource)
-        except FilterError as error:
-            warning = ("Warning", f'399 presence "{error.reason}"')
-            raise SipError(error.status, None, (warning,)) from None
-
-    def _chosen(self, filters: FilterSet, subscription: ISubscription) -> Filter | None:
-        if not filters:
-            return None
-        resource = subscription.resource
-        aliases = self._aliases(resource)
-        return filters.chosen(resource, aliases=aliases, serves=self._serves)
 
     def subscribed(self, subscription: ISubscription) -> None:
         """Take the filters of a subscription that was recovered.
@@ -159,7 +126,7 @@ class Preferred:
             # There is nobody to send a NOTIFY yet; the first one ends it, and it is made anew.
             subscription.data = Preferences(damaged=True)
             return
-        chosen = self._chosen(filters, subscription)
+        chosen = self._filtering.chosen(filters, subscription.resource)
         subscription.data = Preferences(filters, chosen, version)
 
     def notification(self, subscription: ISubscription, view: View) -> Notification | None:

@@ -117,6 +117,8 @@ class PresenceServer(EventServer):
             identities,
             ua.clock.seconds,
             self._wall,
+            serves=package.serves,
+            terminate=self._terminate,
             subscriptions=notifier.subscriptions,
             changed=notifier.changed,
         )

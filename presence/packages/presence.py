@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from presence.compose.timed import prune
-from presence.filters.document import MEDIA_TYPE as FILTERS
+from presence.filtering import MEDIA_TYPE as FILTERS
+from presence.filtering import Filtering
 from presence.holding import Holding
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
@@ -74,6 +75,7 @@ class PresencePackage:
     :param wall: wall-clock seconds.
     :param terminate: ends a subscription with a reason.
 
+    :ivar filtering: reads filters.
     :ivar aliases: gives the other URIs of a presentity (PSV-16).
     :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar holding: for whom documents are kept at hand.
@@ -132,12 +134,8 @@ class PresencePackage:
         )
         self.closed_when_offline = closed_when_offline
         self.aliases: Callable[[str], Collection[str]] = _no_aliases
-        self._preferred = Preferred(
-            self.event,
-            lambda resource: self.aliases(resource),
-            lambda domain: domains.served(domain) is not None,
-            terminate,
-        )
+        self.filtering = Filtering(self.event, lambda one: self.aliases(one), self.serves)
+        self._preferred = Preferred(self.filtering, terminate)
         # resources that were recovered and are not yet held; None once all are
         self._recovered: set[str] | None = None
         self.recovers = False
@@ -167,6 +165,10 @@ class PresencePackage:
         """Wait for nothing more."""
         self._views.stop()
         self.holding.stop()
+
+    def serves(self, domain: str) -> bool:
+        """Whether a domain is one of ours."""
+        return self._domains.served(domain) is not None
 
     # -- resources ----------------------------------------------------------------------
 

@@ -11,8 +11,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from presence.filtering import MEDIA_TYPE as FILTERS
+from presence.filtering import Filtering, brings_filters
+from presence.filters.errors import FilterError
+from presence.filters.filterset import FilterSet
+from presence.packages.filtered import Filtered
 from presence.watcherinfo import (
     ANONYMOUS,
     MEDIA_TYPE,
@@ -64,6 +70,7 @@ class _View:
     :ivar fresh: keys of those that it has never heard of.
     :ivar ended: terminated ones among them.
     :ivar sent: the document that has not been acknowledged.
+    :ivar filtered: what it wants of that.
     """
 
     asked: int = 0
@@ -73,6 +80,7 @@ class _View:
     fresh: set[int] = attrs.field(factory=set)
     ended: int = 0
     sent: _Sent | None = None
+    filtered: Filtered | None = None
 
     def note(self, entry: Entry, new: bool, before: int, after: int) -> None:
         """An entry has changed.
@@ -121,6 +129,8 @@ class WatcherInfoPackage:
     :param identities: the other URIs of a presentity (PSV-16).
     :param clock: monotonic seconds.
     :param wall: wall-clock seconds.
+    :param serves: whether a domain is one of ours.
+    :param terminate: ends a subscription with a reason.
     :param subscriptions: the live subscriptions to (package, resource).
     :param changed: told of resources whose watcher information has changed.
 
@@ -130,9 +140,11 @@ class WatcherInfoPackage:
 
     default_expires = 3600
     notify_types = (MEDIA_TYPE,)
-    subscribe_types: tuple[str, ...] = ()
+    subscribe_types = (FILTERS,)
     template = True
     incremental = True
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -142,6 +154,8 @@ class WatcherInfoPackage:
         clock: Callable[[], float],
         wall: Callable[[], float],
         *,
+        serves: Callable[[str], bool],
+        terminate: Callable[[ISubscription, str], None],
         subscriptions: Callable[[str, str], Collection[ISubscription]],
         changed: Callable[[str, str], None],
         operators: frozenset[str] = frozenset(),
@@ -155,6 +169,8 @@ class WatcherInfoPackage:
         self._identities = identities
         self._clock = clock
         self._wall = wall
+        self.filtering = Filtering(self.event, identities, serves)
+        self._terminate = terminate
         self._subscriptions = subscriptions
         self._changed = changed
         book.told = self._told
@@ -194,11 +210,20 @@ class WatcherInfoPackage:
         return MEDIA_TYPE
 
     def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
-        """Everything is told anew after each SUBSCRIBE (WIN-03).
+        """Everything is told anew after each SUBSCRIBE (WIN-03), and filters are taken (WIN-06).
 
         The wish need not be taken back when the SUBSCRIBE cannot be made durable: then the next
         document tells more than it has to.
+
+        :raises SipError: 488.
         """
+        if brings_filters(request):
+            try:
+                filters = FilterSet.decode(subscription.detail)
+            except ValueError:
+                filters = FilterSet()  # which the store has damaged
+            changed = self.filtering.changed(filters, request, subscription.resource)
+            subscription.detail = changed.encode()
         view = subscription.data
         if not isinstance(view, _View):
             view = subscription.data = _View()
@@ -220,12 +245,15 @@ class WatcherInfoPackage:
 
     # -- NOTIFY -------------------------------------------------------------------------
 
-    def notification(self, subscription: ISubscription) -> Notification:
+    def notification(self, subscription: ISubscription) -> Notification | None:
         """What the subscriber does not know: who has changed, or everybody (WIN-03)."""
         view = subscription.data
         if not isinstance(view, _View):
             return _EMPTY
         resource = subscription.resource
+        filtered = self._filtered(subscription, view)
+        if filtered is not None:
+            return self._some(subscription, view, filtered)
         digest = self._book.digest(resource)
         delivered = subscription.delivered
         if view.serial != self._book.serial(resource):
@@ -252,9 +280,13 @@ class WatcherInfoPackage:
         document = write(WatcherInfo(subscription.sequence, full, lists))
         return Notification(MEDIA_TYPE, document, digest)
 
-    def entity_tag(self, subscription: ISubscription) -> str:
+    def entity_tag(self, subscription: ISubscription) -> str | None:
         """That of all watchers and their states; how long they have been there does not count."""
-        return entity_tag(self._book.digest(subscription.resource))
+        view = subscription.data
+        filtered = self._filtered(subscription, view) if isinstance(view, _View) else None
+        if filtered is None:
+            return entity_tag(self._book.digest(subscription.resource))
+        return None  # all would have to be written to know what is left of it
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """The last document has arrived: the next one goes on from there."""
@@ -263,8 +295,60 @@ class WatcherInfoPackage:
             return
         sent, view.sent = view.sent, None
         view.confirm(sent)
+        if view.filtered is not None:
+            view.filtered.acknowledged()
         if sent.rest:
             self._changed(self.name, subscription.resource)
+
+    # -- filters ------------------------------------------------------------------------
+
+    def _filtered(self, subscription: ISubscription, view: _View) -> Filtered | None:
+        """What the subscriber wants, None for everything; known again after a restart."""
+        detail = subscription.detail
+        if not detail:
+            return None
+        if view.filtered is None or view.filtered.detail is not detail:
+            view.filtered = Filtered(detail)
+            try:
+                filters = FilterSet.decode(detail)
+            except ValueError:
+                self._log.error("the filters of subscription {id} are damaged", id=subscription.id)
+                view.filtered.reason = "deactivated"  # it subscribes anew, with its filters
+            else:
+                view.filtered.filter = self.filtering.chosen(filters, subscription.resource)
+        return view.filtered if view.filtered.matters else None
+
+    def _some(
+        self, subscription: ISubscription, view: _View, filtered: Filtered
+    ) -> Notification | None:
+        """What a filter leaves of all watchers (WIN-06).
+
+        Always of all of them: a change of what is told may be one of what is selected.
+        """
+        resource, version = subscription.resource, subscription.sequence
+        self._gather(view, resource)
+        told = list(islice(view.changed.values(), self.most))
+        states = {entry.key: (entry.status, entry.event) for entry in told}
+        view.sent = _Sent(view.asked, states, rest=False)
+        view.fresh.difference_update(states)
+
+        def document(rows: tuple[Watcher, ...]) -> bytes:
+            lists = (WatcherList(resource, self._inner.event, rows),)
+            return write(WatcherInfo(version, True, lists))
+
+        everything = document(tuple(map(self._row, told)))
+        try:
+            left = filtered.apply(everything, document(()), subscription)
+        except FilterError:
+            filtered.reason = "badfilter"
+        if not filtered.reason:
+            if left.digest == subscription.delivered and not subscription.forced:
+                view.confirm(view.sent)  # it leaves nothing that is new
+            return left
+        if not subscription.lasting or subscription.reason:
+            return _EMPTY
+        self._terminate(subscription, filtered.reason)
+        return None
 
     def _gather(self, view: _View, resource: str) -> None:
         """Everybody is to be told of, and who has gone without being told of (WFS-06)."""

@@ -139,7 +139,7 @@ class SubscribeTests(WinfoCase):
         self.assertEqual(answer.headers["allow-events"], ["presence"])
 
     def test_body(self) -> None:
-        """A body that must be understood is refused, since filters come later (SUB-17)."""
+        """A body that must be understood and is not is refused (SUB-17)."""
         answer = self.bob.subscribe(body=b"x", content_type="application/unknown")
         self.assertEqual(answer.status, 415)
 

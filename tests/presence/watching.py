@@ -82,6 +82,10 @@ class WinfoNode(Node):
             lambda resource: {BOB_TEL} if resource == BOB else (),
             self.clock.seconds,
             self.wall,
+            serves=package.serves,
+            terminate=lambda subscription, reason: notifier.terminate(
+                cast("Any", subscription), reason
+            ),
             subscriptions=notifier.subscriptions,
             changed=notifier.changed,
             operators=frozenset({OPERATOR}),

@@ -1,0 +1,67 @@
+"""Filters as SUBSCRIBEs bring them and subscriptions keep them (RFC 4660, events.md H.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from presence.filters.document import MEDIA_TYPE, read_filters
+from presence.filters.errors import FilterError
+from presence.filters.filterset import FilterSet
+from pysip.errors import SipError
+from pysip.mime import decode_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from presence.filters.model import Filter
+    from pysip.message import Request
+
+__all__ = ["MEDIA_TYPE", "Filtering", "brings_filters"]
+
+
+def brings_filters(request: Request) -> bool:
+    """Whether the body of a SUBSCRIBE is a filter document."""
+    media = request.content_type
+    return bool(request.body) and media is not None and media.type == MEDIA_TYPE
+
+
+class Filtering:
+    """Reads filters, and finds those in force.
+
+    :param event: event package, as filters name it.
+    :param aliases: the other URIs of a presentity.
+    :param serves: whether a domain is one of ours (FLT-24).
+
+    :ivar lenient: names without a prefix, where no prefix is bound, match any namespace (FLT-08).
+    """
+
+    def __init__(
+        self,
+        event: str,
+        aliases: Callable[[str], Collection[str]],
+        serves: Callable[[str], bool],
+    ) -> None:
+        self._event = event
+        self._aliases = aliases
+        self._serves = serves
+        self.lenient = True
+
+    def changed(self, filters: FilterSet, request: Request, resource: str) -> FilterSet:
+        """The filters after a SUBSCRIBE that :func:`brings_filters` (FLT-21).
+
+        :raises SipError: 488 with a Warning, or what is wrong with the coding of the body.
+        """
+        body = request.body
+        if "content-encoding" in request.headers:
+            body = decode_body(request.values("content-encoding"), body)
+        try:
+            return filters.changed(read_filters(body, self._event, lenient=self.lenient), resource)
+        except FilterError as error:
+            warning = ("Warning", f'399 presence "{error.reason}"')
+            raise SipError(error.status, None, (warning,)) from None
+
+    def chosen(self, filters: FilterSet, resource: str) -> Filter | None:
+        """The filter in force for a resource, None for none (FLT-20, FLT-23 to FLT-25)."""
+        if not filters:
+            return None
+        return filters.chosen(resource, aliases=self._aliases(resource), serves=self._serves)
