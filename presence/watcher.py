@@ -15,7 +15,8 @@ from presence.pidf.parse import DocumentError, parse_compact, to_utf8
 from presence.rls.listwatch import Taken, WatchedList
 from presence.rls.rlmi import MEDIA_TYPE as RLMI_TYPE
 from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.header import parse_token_list
 
 if TYPE_CHECKING:
