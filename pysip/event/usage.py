@@ -264,7 +264,7 @@ class SubscriptionUsage:
         if self._quiet:  # no NOTIFY will come (RFC 5839 section 5.2, SNE-15)
             self._notified = True
             self._ua.wheel.cancel(self._timer_n)
-            if self._ending:
+            if not asked:
                 self._finish()
                 self._subscriber.terminated(self, "timeout", None)
                 return
