@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from pysip.event.rates import Rates, parse_rate
+from pysip.event.rates import Rates, read_rates
 from pysip.event.subscriber import NotifyRouter, Subscriber
 from pysip.event.terms import SubscriptionTerms
 from pysip.message import Response
@@ -39,8 +39,10 @@ def steps(text: str) -> Iterator[Step]:
 
 def rates_of(words: list[str]) -> Rates:
     """``max-rate=1 min-rate=0.1``."""
-    given = dict(word.split("=") for word in words)
-    return Rates(**{name.replace("-", "_"): float(rate) for name, rate in given.items()})
+    given: dict[str, str | None] = {}
+    for word in words:
+        name, _, given[name] = word.partition("=")
+    return read_rates(given)
 
 
 class Flow:
@@ -203,5 +205,5 @@ class VectorTests(unittest.SynchronousTestCase):
         for line in path.read_text("utf-8").splitlines():
             if not line.startswith("#"):
                 text, value = line.split()
-                expected = None if value == "-" else float(value)
-                self.assertEqual(parse_rate(text), expected, line)
+                expected = 0.0 if value == "-" else float(value)
+                self.assertEqual(read_rates({"max-rate": text}).maximum, expected, line)
