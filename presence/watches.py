@@ -69,7 +69,7 @@ class Watch(ABC):
         self._listener = listener
         self._over = over
         self._resync = Resync(options.partial)
-        self._other_view = False  # what is here was made by other filters
+        self._other_view = False  # what is here may be nothing to the filters of now
         self.subscriber = Subscriber(router, terms, self)
 
     # -- for the owner ------------------------------------------------------------------
@@ -223,8 +223,8 @@ class PresenceWatch(Watch):
     def notified(self, request: Request, state: str, content_type: str, body: bytes) -> None:
         """Take a NOTIFY in (PRE-07, PNO-11).
 
-        A whole document replaces, a difference changes, and none leaves the old one: unless
-        other filters have just been placed, through which nothing passes (FLT-12).
+        A whole document replaces, a difference changes, and none leaves the old one; but where
+        filters were just placed it means that nothing passes them (FLT-12).
         """
         self.state = state
         self.reason = ""
@@ -238,11 +238,18 @@ class PresenceWatch(Watch):
                 self._resync.taken(applied=outcome == "applied")
         elif self._other_view and state == "active" and not self.subscriber.suspended:
             self._other_view = False
-            self._cache.clear()
+            if not self._confirmed(request):
+                self._cache.clear()
         self._listener.changed(self)
+
+    def _confirmed(self, request: Request) -> bool:
+        """Whether a NOTIFY without body says that what is here is still so (SNE-05)."""
+        condition = self.subscriber.conditions.sent
+        return bool(condition) and request.first("sip-etag") == condition
 
     def _begin_anew(self) -> None:
         self._cache.begin_anew()
+        self._other_view = self._other_view or bool(self.options.filters)
 
     def _accept(self) -> tuple[str, ...]:
         return self.options.accept(lists=False)

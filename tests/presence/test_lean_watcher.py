@@ -308,6 +308,18 @@ class FilterTests(LeanCase):
         self.tell()
         self.assertEqual((watch.document, watch.content_type), (None, ""))
 
+    def test_nothing_passes_any_more(self) -> None:
+        """FLT-12: so with a new subscription, unless the tag says that nothing has changed."""
+        for tag, left in (("a1", ONE), ("b2", None)):
+            watch = self.watch(filters=filters("a"), conditional=True)
+            self.tell(ONE, tag="a1")
+            self.tell(state="terminated;reason=deactivated")
+            self.pair.run(0.1)
+            self.tell(tag="a1", state="pending;expires=3600")
+            self.assertEqual(watch.document, ONE)
+            self.tell(tag=tag)
+            self.assertEqual(watch.document, left)
+
     def test_refused(self) -> None:
         """FLT-26: filters that are refused later leave those before; refused first: the end."""
         watch = self.watch(filters=filters("a"))
