@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -11,25 +10,36 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from presence.interfaces import IListListener, IWatchListener
-from presence.pidf.parse import DocumentError, parse_compact, to_utf8
-from presence.rls.listwatch import Taken, WatchedList
-from presence.rls.rlmi import MEDIA_TYPE as RLMI_TYPE
-from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from presence.rls.listwatch import Taken
+from presence.watches import ListWatch, PresenceWatch, Watch
+from presence.watching.media import FILTER_TYPE
+from presence.watching.options import Known, WatchOptions
+from pysip.event.subscriber import NotifyRouter
+from pysip.event.terms import SubscriptionTerms
 from pysip.header import parse_token_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pysip.auth.client import ClientCredentials
-    from pysip.header import MediaType
-    from pysip.message import Request, Response
+    from pysip.message import Response
 
-PIDF_TYPE = "application/pidf+xml"
+__all__ = [
+    "EVENT_LIST",
+    "MAX_SUBSCRIPTIONS",
+    "FetchError",
+    "Known",
+    "ListWatch",
+    "PresenceWatch",
+    "SubscriptionLimitError",
+    "WatchOptions",
+    "Watcher",
+    "WatcherTerms",
+    "is_list",
+]
+
 EVENT_LIST = "eventlist"
 """Option tag of lists (RFC 4662 section 4.1)."""
-LIST_TYPES = (RLMI_TYPE, "multipart/related", PIDF_TYPE)
-"""What is accepted of a list (WAT-02, RLS-02)."""
 MAX_SUBSCRIPTIONS = 1000
 """Default of MAX-NUMBER-OF-PRESENCE-SUBSCRIPTIONS."""
 
@@ -60,162 +70,6 @@ def is_list(response: Response | None) -> bool:
     return EVENT_LIST in map(str.lower, required)
 
 
-@implementer(ISubscriberDelegate)
-class _Watch(ABC):
-    """Something that is watched by a subscription.
-
-    :ivar uri: what is subscribed to, as it is addressed.
-    :ivar state: of the subscription: ``""`` before the first NOTIFY, then ``active``,
-        ``pending`` or ``terminated``.
-    :ivar reason: why it is terminated, or "".
-    :ivar ended: it has ended for good.
-    """
-
-    def __init__(self, watcher: Watcher, listener: Any, terms: SubscriptionTerms) -> None:
-        self.uri = terms.uri
-        self.state = ""
-        self.reason = ""
-        self.ended = False
-        self._watcher = watcher
-        self._listener = listener
-        self._lost = False
-        self.subscriber = Subscriber(watcher.router, terms, self)
-
-    @abstractmethod
-    def notified(self, request: Request, state: str, content_type: str, body: bytes) -> None:
-        """Take a NOTIFY in."""
-
-    def _lacks(self, something: bool) -> None:
-        """What is missing is asked for once, until nothing is missing (SBR-06, RLS-26)."""
-        if something and not self._lost:
-            self.subscriber.refresh()
-        self._lost = something
-
-    def subscription_failed(self, response: Response | None, retry_after: float | None) -> None:
-        """The subscription was refused or not answered."""
-        self._finish_unless(retry_after)
-        self._listener.failed(self, response, retry_after)
-
-    def subscription_ended(self, reason: str, retry_after: float | None) -> None:
-        """The subscription has ended."""
-        self.state = "terminated"
-        self.reason = reason
-        self._finish_unless(retry_after)
-        self._listener.ended(self, reason, retry_after)
-
-    def _finish_unless(self, retry_after: float | None) -> None:
-        if retry_after is None:
-            self.ended = True
-            self._watcher.forget(self)
-
-    def stop(self) -> Deferred[None]:
-        """Unsubscribe; fires when that is over, and never fails."""
-        stopping = self.subscriber.unsubscribe()
-        stopping.addCallback(lambda _: self._finish_unless(None))
-        return stopping
-
-
-class PresenceWatch(_Watch):
-    """One presentity that is watched.
-
-    :ivar uri: the presentity as it is addressed.
-    :ivar state: of the subscription: ``""`` before the first NOTIFY, then ``active``,
-        ``pending`` or ``terminated``.
-    :ivar reason: why it is terminated, or "".
-    :ivar document: the newest presence document, None before the first (PRE-07).
-    :ivar content_type: its media type.
-    :ivar ended: it has ended for good.
-    """
-
-    def __init__(self, watcher: Watcher, uri: str, listener: IWatchListener, expires: int) -> None:
-        super().__init__(watcher, listener, watcher.subscription(uri, expires))
-        self.document: bytes | None = None
-        self.content_type = ""
-
-    def notified(self, request: Request, state: str, content_type: str, body: bytes) -> None:
-        """Take a NOTIFY in: a full document replaces, none leaves the old one (PRE-07)."""
-        self.state = state
-        self.reason = ""
-        if body and self._is_readable(request, body):
-            self.document = body
-            self.content_type = content_type
-        self._listener.changed(self)
-
-    def _is_readable(self, request: Request, body: bytes) -> bool:
-        """Whether ``body`` is XML; lost state is asked for again, once (SBR-06)."""
-        media = request.content_type
-        try:
-            parse_compact(to_utf8(body, media.params.get("charset") if media else None))
-        except DocumentError:
-            self._lacks(True)
-            return False
-        self._lacks(False)
-        return True
-
-
-class ListWatch(_Watch):
-    """One list that is watched, with all its members (RFC 4662).
-
-    It is one subscription, also where the SUBSCRIBE has forked (RLS-30).
-
-    :ivar uri: the list as it is addressed.
-    :ivar state: of the subscription to the list, which says nothing about the members
-        (RLS-12): ``""`` before the first NOTIFY, then ``active``, ``pending`` or
-        ``terminated``.
-    :ivar reason: why it is terminated, or "".
-    :ivar table: the members and what is known of each.  It stays while a subscription that has
-        ended is made anew; then another one takes its place.
-    :ivar problem: why the last NOTIFY could not be read, or "".
-    :ivar ended: it has ended for good.
-    """
-
-    def __init__(self, watcher: Watcher, uri: str, listener: IListListener, expires: int) -> None:
-        super().__init__(watcher, listener, watcher.list_subscription(uri, expires))
-        self.table = WatchedList()
-        self.problem = ""
-        self._anew = False
-
-    def notified(self, request: Request, state: str, content_type: str, body: bytes) -> None:
-        """Take a NOTIFY in; after a gap full state is asked for (RLS-26)."""
-        self.state = state
-        self.reason = self.problem = ""
-        taken = Taken(False)
-        media = request.content_type
-        if body and media is not None:
-            try:
-                taken = self._take(media, body)
-            except ValueError as error:
-                self.problem = str(error)
-                self._lacks(True)
-            else:
-                if taken.processed:
-                    self._lacks(taken.refresh)
-        self._listener.list_changed(self, taken)
-
-    def _take(self, media: MediaType, body: bytes) -> Taken:
-        if not self._anew:
-            return self.table.take(media, body)
-        table, before = WatchedList(), self.table.members
-        taken = table.take(media, body)
-        self.table, self._anew = table, False
-        gone = tuple(uri for uri in before if uri not in table.members)
-        return attrs.evolve(taken, removed=gone)
-
-    def subscription_failed(self, response: Response | None, retry_after: float | None) -> None:
-        """The subscription was refused or not answered."""
-        self._begin_anew()
-        super().subscription_failed(response, retry_after)
-
-    def subscription_ended(self, reason: str, retry_after: float | None) -> None:
-        """The subscription has ended; the next one counts its versions anew (RLS-06)."""
-        self._begin_anew()
-        super().subscription_ended(reason, retry_after)
-
-    def _begin_anew(self) -> None:
-        self._anew = True
-        self._lost = False  # what is missing is asked for of the next subscription
-
-
 AnyWatch = TypeVar("AnyWatch", PresenceWatch, ListWatch)
 
 
@@ -229,6 +83,7 @@ class WatcherTerms:
     :ivar limit: MAX-NUMBER-OF-PRESENCE-SUBSCRIPTIONS.
     :ivar route: preloaded Route values.
     :ivar credentials: to answer challenges with.
+    :ivar options: how to be notified, where a watch has no options of its own.
     """
 
     local_uri: str
@@ -237,6 +92,7 @@ class WatcherTerms:
     limit: int = MAX_SUBSCRIPTIONS
     route: tuple[str, ...] = ()
     credentials: ClientCredentials | None = None
+    options: WatchOptions = attrs.field(factory=WatchOptions)
 
 
 class Watcher:
@@ -249,50 +105,86 @@ class Watcher:
     def __init__(self, router: NotifyRouter, terms: WatcherTerms) -> None:
         self.router = router
         self.terms = terms
-        self.watches: dict[_Watch, None] = {}
+        self.watches: dict[Watch, None] = {}
         if EVENT_LIST not in router.ua.supported:
             router.ua.supported.append(EVENT_LIST)  # NOTIFYs of lists require it (RLS-03)
 
-    def watch(self, uri: str, listener: IWatchListener) -> PresenceWatch:
+    def watch(
+        self,
+        uri: str,
+        listener: IWatchListener,
+        options: WatchOptions | None = None,
+        known: Known | None = None,
+    ) -> PresenceWatch:
         """Watch a presentity until :meth:`PresenceWatch.stop`.
 
+        :param options: how to be notified; None as all others.
+        :param known: what was known of it when this was watched before; it is told again only
+            if it has changed (RFC 5839 section 5.5).
         :raises SubscriptionLimitError: there are ``limit`` watches already (WAT-03).
         """
-        self._check_limit()
-        return self._begin(PresenceWatch(self, uri, listener, self.terms.expires))
+        return self._begin(self._presence(uri, listener, self.terms.expires, options, known))
 
-    def watch_list(self, uri: str, listener: IListListener) -> ListWatch:
+    def watch_list(
+        self, uri: str, listener: IListListener, options: WatchOptions | None = None
+    ) -> ListWatch:
         """Watch all members of a list until :meth:`ListWatch.stop` (WAT-02).
 
+        :param options: how to be notified; None as all others.
         :raises SubscriptionLimitError: there are ``limit`` watches already; a list is one of
             them (WAT-03).
         """
-        self._check_limit()
-        return self._begin(ListWatch(self, uri, listener, self.terms.expires))
+        return self._begin(self._list(uri, listener, self.terms.expires, options))
 
-    def fetch(self, uri: str) -> Deferred[PresenceWatch]:
+    def fetch(
+        self, uri: str, options: WatchOptions | None = None, known: Known | None = None
+    ) -> Deferred[PresenceWatch]:
         """The state of a presentity, once.
 
+        :param known: as of :meth:`watch`: polling (RFC 5839 section 5.4).
         :raises SubscriptionLimitError: at once, see :meth:`watch`.
         :raises FetchError: (in the Deferred) it was refused or not answered.
         """
-        self._check_limit()
         fetched: Deferred[PresenceWatch] = Deferred()
-        self._begin(PresenceWatch(self, uri, _Fetch(fetched), 0))
+        self._begin(self._presence(uri, _Fetch(fetched), 0, options, known))
         return fetched
 
-    def fetch_list(self, uri: str) -> Deferred[ListWatch]:
+    def fetch_list(self, uri: str, options: WatchOptions | None = None) -> Deferred[ListWatch]:
         """The state of all members of a list, once (RCL-06).
 
         :raises SubscriptionLimitError: at once, see :meth:`watch_list`.
         :raises FetchError: (in the Deferred) it was refused or not answered.
         """
-        self._check_limit()
         fetched: Deferred[ListWatch] = Deferred()
-        self._begin(ListWatch(self, uri, _Fetch(fetched), 0))
+        self._begin(self._list(uri, _Fetch(fetched), 0, options))
         return fetched
 
-    def subscription(self, uri: str, expires: int) -> SubscriptionTerms:
+    def _presence(
+        self,
+        uri: str,
+        listener: IWatchListener,
+        expires: int,
+        options: WatchOptions | None,
+        known: Known | None,
+    ) -> PresenceWatch:
+        wanted = options or self.terms.options
+        terms = self._subscription(uri, expires, wanted)
+        if known is not None:
+            terms = attrs.evolve(terms, tag=known.tag, conditional=True)
+        return PresenceWatch(self.router, terms, wanted, listener, self.forget, known)
+
+    def _list(
+        self, uri: str, listener: IListListener, expires: int, options: WatchOptions | None
+    ) -> ListWatch:
+        wanted = options or self.terms.options
+        terms = attrs.evolve(
+            self._subscription(uri, expires, wanted),
+            accept=wanted.accept(lists=True),
+            supported=(EVENT_LIST,),  # never with "Require: eventlist" (WAT-02)
+        )
+        return ListWatch(self.router, terms, wanted, listener, self.forget)
+
+    def _subscription(self, uri: str, expires: int, options: WatchOptions) -> SubscriptionTerms:
         """The terms of a subscription to one presentity."""
         terms = self.terms
         return SubscriptionTerms(
@@ -300,32 +192,29 @@ class Watcher:
             local_uri=terms.local_uri,
             package="presence",
             contact=terms.contact,
-            accept=(PIDF_TYPE,),
+            accept=options.accept(lists=False),
             expires=expires,
             route=terms.route,
             credentials=terms.credentials,
-        )
-
-    def list_subscription(self, uri: str, expires: int) -> SubscriptionTerms:
-        """The terms of a subscription to one list: never with ``Require: eventlist`` (WAT-02)."""
-        return attrs.evolve(
-            self.subscription(uri, expires), accept=LIST_TYPES, supported=(EVENT_LIST,)
+            content_type=FILTER_TYPE,
+            body=options.filters,
+            rates=options.rates,
+            conditional=options.conditional,
+            compressed=options.compressed,
         )
 
     def refresh(self) -> None:
         """Refresh all subscriptions, after our Contact has changed (DLG-19)."""
         for watch in list(self.watches):
-            watch.subscriber.refresh()
+            watch.subscriber.refresh(full=False)
 
-    def forget(self, watch: _Watch) -> None:
+    def forget(self, watch: Watch) -> None:
         """``watch`` has ended: its place is free."""
         self.watches.pop(watch, None)
 
-    def _check_limit(self) -> None:
+    def _begin(self, watch: AnyWatch) -> AnyWatch:
         if len(self.watches) >= self.terms.limit:
             raise SubscriptionLimitError(f"at most {self.terms.limit} presence subscriptions")
-
-    def _begin(self, watch: AnyWatch) -> AnyWatch:
         self.watches[watch] = None
         watch.subscriber.subscribe()
         return watch

@@ -198,6 +198,12 @@ def write_related(
     return write_multipart(parts, "related", delimiter[2:].decode(), params, names=names)
 
 
+def codings_known(encodings: Iterable[str]) -> bool:
+    """Whether :func:`decode_body` knows all of these content encodings."""
+    known = ("gzip", "x-gzip", "deflate", "identity")
+    return all(name.strip(_BLANKS).lower() in known for name in encodings)
+
+
 def decode_body(encodings: Sequence[str], body: bytes, limit: int = MAX_DECODED) -> bytes:
     """Undo the content encodings of a body (MSG-26).
 
@@ -209,9 +215,8 @@ def decode_body(encodings: Sequence[str], body: bytes, limit: int = MAX_DECODED)
     :raises SipError: 415 for an unknown encoding, 413 for a result over ``limit`` or out of
         proportion, 400 for broken data.
     """
-    for name in encodings:
-        if name.strip(_BLANKS).lower() not in ("gzip", "x-gzip", "deflate", "identity"):
-            raise SipError(415, None, [("Accept-Encoding", ACCEPT_ENCODING)])
+    if not codings_known(encodings):
+        raise SipError(415, None, [("Accept-Encoding", ACCEPT_ENCODING)])
     limit = min(limit, max(_MAX_RATIO * len(body), _RATIO_FREE))
     for name in reversed(encodings):
         name = name.strip(_BLANKS).lower()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
-from pysip.event.subscriber import SubscriptionTerms
+from pysip.event.terms import SubscriptionTerms
 from xcap import tree
 from xcap.changedoc import AttributeState, ElementState
 

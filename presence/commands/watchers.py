@@ -25,7 +25,8 @@ from presence.commands.options import (
 from presence.commands.session import Output, run
 from presence.watcherinfo import MEDIA_TYPE, Watcher, WatcherTable, read
 from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import Subscriber, SubscriptionTerms
+from pysip.event.subscriber import Subscriber
+from pysip.event.terms import SubscriptionTerms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

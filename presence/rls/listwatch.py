@@ -6,6 +6,9 @@ import attrs
 
 from presence.rls.model import Names
 from presence.rls.rlmi import ListedInstance, ListedResource, Rlmi, State, read_related
+from presence.watching.cache import PresenceCache
+from presence.watching.media import DIFF_TYPE, PIDF_TYPE, RELATED_TYPE
+from presence.watching.objects import WatchedObject
 from pysip.header import MediaType
 from pysip.mime import Part, Related
 
@@ -19,6 +22,7 @@ class WatchedInstance:
     :ivar content_type: Content-Type of the document with its parameters.
     :ivar document: the state of the member; None where there is none, and for a list.
     :ivar nested: the members, where the member is a list of another server (RLS-15).
+    :ivar cache: what differences are applied to, and what has objects; None without such.
     """
 
     id: str
@@ -27,6 +31,12 @@ class WatchedInstance:
     content_type: str = ""
     document: bytes | None = None
     nested: WatchedList | None = attrs.field(default=None, eq=False)
+    cache: PresenceCache | None = attrs.field(default=None, eq=False)
+
+    @property
+    def objects(self) -> dict[str, WatchedObject]:
+        """The objects that the document refers to, by Content-ID (CIN-08)."""
+        return {} if self.cache is None else self.cache.objects
 
 
 @attrs.frozen(slots=True)
@@ -154,20 +164,44 @@ def _instance(
         if listed.state != "active" or full or old is None:
             return plain, untouched
         kept = attrs.evolve(
-            plain, content_type=old.content_type, document=old.document, nested=old.nested
+            plain,
+            content_type=old.content_type,
+            document=old.document,
+            nested=old.nested,
+            cache=old.cache,
         )
         return kept, untouched
     kind = part.first("content-type") or "text/plain"
     instance = WatchedInstance(listed.id, listed.state, listed.reason, kind)
     inner = _list_in(part)
     if inner is None:
-        return attrs.evolve(instance, document=part.body), untouched
+        return _presence(instance, part, old)
     nested = old.nested if old is not None and old.nested is not None else WatchedList()
     try:
         taken = nested.take(inner.content_type, inner.body)
     except ValueError:
         taken = untouched
     return attrs.evolve(instance, nested=nested), taken
+
+
+def _presence(
+    instance: WatchedInstance, part: Part, old: WatchedInstance | None
+) -> tuple[WatchedInstance, Taken]:
+    """An instance with its document, which may come as a difference or with objects (PNO-11)."""
+    cache = old.cache if old is not None else None
+    media = part.content_type
+    if media.type not in (DIFF_TYPE, RELATED_TYPE):
+        if cache is not None:
+            cache.clear()  # its versions go on (PNO-08)
+        return attrs.evolve(instance, document=part.body, cache=cache), Taken(False)
+    if cache is None:
+        cache = PresenceCache()
+    missing = cache.take(media, part.body) in ("lost", "failed")
+    document = cache.document
+    if missing and document is None and old is not None:
+        document = old.document
+    told = attrs.evolve(instance, content_type=cache.content_type, document=document, cache=cache)
+    return told, Taken(False, missing)
 
 
 def _list_in(part: Part) -> Part | None:
@@ -177,4 +211,10 @@ def _list_in(part: Part) -> Part | None:
     """
     if part.content_type.type == "multipart/signed" and part.parts:
         part = part.parts[0]
-    return part if part.content_type.type == "multipart/related" else None
+    if part.content_type.type != RELATED_TYPE:
+        return None
+    kind = part.content_type.params.get("type") or ""
+    if not kind and part.parts:
+        kind = part.parts[0].content_type.type
+    # that of a presentity has a document as its root, and objects beside it
+    return None if kind.lower() in (PIDF_TYPE, DIFF_TYPE) else part

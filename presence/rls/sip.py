@@ -12,7 +12,8 @@ from presence.pidf.offline import empty_document
 from presence.rls.model import Instance
 from presence.rls.rlmi import MEDIA_TYPE, read_related
 from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import Subscriber, SubscriptionTerms
+from pysip.event.subscriber import Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.mime import parse_multipart
 
 if TYPE_CHECKING:

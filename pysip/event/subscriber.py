@@ -15,17 +15,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from pysip.errors import SipError
+from pysip.event.changes import Changes, make_change
+from pysip.event.conditions import Conditions
+from pysip.event.rates import Rates
 from pysip.event.usage import SubscriptionUsage
-from pysip.header import accepts, parse_accept
+from pysip.event.wishes import check_rates, pausing
 from pysip.refresh import PASSING, Backoff
 from pysip.timers import Alarm
 from pysip.uac import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pysip.auth.client import ClientCredentials
     from pysip.event.interfaces import ISubscriberDelegate
+    from pysip.event.terms import SubscriptionTerms
     from pysip.message import Request, Response
     from pysip.ua import ServerRequest, UserAgent
 
@@ -33,47 +34,6 @@ _NEVER_AGAIN = frozenset(("rejected", "noresource", "invariant", "badfilter"))
 _AT_ONCE = frozenset(("deactivated", "timeout"))
 _STABLE = 32.0
 """A subscription that lived shorter (seconds) counts as one more failure of its attempt."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class SubscriptionTerms:
-    """What to subscribe to, and how (SBR-01).
-
-    :ivar uri: Request-URI and To, as a bare URI.
-    :ivar local_uri: From value without tag: ``<sip:alice@example.com>``.
-    :ivar package: event package.
-    :ivar contact: gives our Contact value, with angle brackets, for the next SUBSCRIBE.
-    :ivar accept: media types for Accept; () for no Accept header.
-    :ivar expires: wanted lifetime in seconds; 0 fetches the state once.
-    :ivar event_id: ``id`` parameter of Event, or "".
-    :ivar supported: option tags for Supported (``eventlist`` for lists, WAT-02).
-    :ivar route: preloaded Route values of initial requests (ROU-03).
-    :ivar headers: further header fields of each SUBSCRIBE.
-    :ivar content_type: media type of ``body``.
-    :ivar body: sent with the initial SUBSCRIBE only; a refresh without one keeps it (SUB-16).
-    :ivar credentials: to answer challenges with.
-    :ivar retry: seconds until the first new attempt after a failure, and at most (SBR-09).
-    """
-
-    uri: str
-    local_uri: str
-    package: str
-    contact: Callable[[], str]
-    accept: tuple[str, ...] = ()
-    expires: int = 3600
-    event_id: str = ""
-    supported: tuple[str, ...] = ()
-    route: tuple[str, ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    content_type: str = ""
-    body: bytes = b""
-    credentials: ClientCredentials | None = None
-    retry: tuple[float, float] = (5.0, 1800.0)
-
-    @property
-    def event(self) -> str:
-        """Value of the Event header."""
-        return f"{self.package};id={self.event_id}" if self.event_id else self.package
 
 
 class NotifyRouter:
@@ -128,6 +88,10 @@ class Subscriber:
         ``active`` or ``pending``.
     :ivar backoff: delays between failed attempts; ``reset`` it and call :meth:`subscribe`
         when there is news that the target can be reached (SBR-09).
+    :ivar conditions: the entity-tag of the state at hand (SNE-15).
+    :ivar adopted: the rates that the notifier keeps to, as its last NOTIFY tells (RAT-02).
+    :ivar suspended: no state is to be notified for now.
+    :ivar compressed: compressed bodies are asked for; not after one that could not be read.
     """
 
     _log = Logger()
@@ -137,24 +101,31 @@ class Subscriber:
     ) -> None:
         self.router = router
         self.ua = router.ua
-        self.terms = terms
         self.delegate = delegate
         self.state = "idle"
         self.backoff = Backoff(self.ua.tokens, *terms.retry)
-        self._ranges = parse_accept(terms.accept)
+        self.conditions = Conditions(terms.tag)
+        self.adopted = Rates()
+        self.suspended = False
+        self.compressed = terms.compressed
+        self._resuming = False
+        self._pacing = False  # the next 2xx to a NOTIFY is to tell the rates
+        self._garbled = False
+        self._changes = Changes(terms)
         self._usage: SubscriptionUsage | None = None
         self._again = Alarm(self.subscribe)
         self._since = 0.0
         self._quits: list[Deferred[None]] = []
 
     @property
+    def terms(self) -> SubscriptionTerms:
+        """Those in force; while others are on their way to the notifier, these."""
+        return self._changes.terms
+
+    @property
     def wanted(self) -> bool:
         """Whether the subscription is to be kept up; False once unsubscribed or fetched."""
         return not self._quits and self.terms.expires > 0
-
-    def accepts(self, media_type: str) -> bool:
-        """Whether a NOTIFY may have a body of this type."""
-        return not self.terms.accept or accepts(self._ranges, media_type) > 0
 
     # -- for the owner ------------------------------------------------------------------
 
@@ -169,12 +140,76 @@ class Subscriber:
         self.router.add(self._usage)
         self._usage.begin()
 
-    def refresh(self) -> None:
-        """Refresh now, for example to get the full state again (SBR-06)."""
+    def refresh(self, *, full: bool = True) -> None:
+        """Refresh now, for example to get the full state again (SBR-06).
+
+        :param full: also the state that seems to be at hand already.
+        """
+        if full:
+            self.conditions.discard()
         if self._usage is not None:
             self._usage.refresh()
         else:
             self.subscribe()
+
+    def change(
+        self,
+        *,
+        accept: tuple[str, ...] | None = None,
+        rates: Rates | None = None,
+        body: tuple[str, bytes] | None = None,
+        update: bytes | None = None,
+    ) -> Deferred[None]:
+        """Tell the notifier other terms, now and in each subscription that follows.
+
+        :param accept: media types for Accept.
+        :param rates: how often to be notified (RAT-01, RAT-03).
+        :param body: media type and body of the initial SUBSCRIBEs to come, such as filters
+            (FLT-21); a body of b"" for none.
+        :param update: body of the refresh that tells, if it is not the whole: what is to be
+            added to, taken from or replaced in that of before.
+        :returns: fires when it is accepted, or when the next subscription will be so; fails
+            with :class:`ChangeRefusedError`, after which all is as before.
+        :raises ValueError: the rates contradict each other.
+        """
+        change = make_change(accept, rates, body, update)
+        self._changes.add(change)
+        self._next_change()
+        return change.done
+
+    def pace(self, rates: Rates) -> None:
+        """Tell other rates without a SUBSCRIBE: in the 2xx to the next NOTIFY (RAT-13).
+
+        Where the notifier may not expect them there, they are told as by :meth:`change`.
+
+        :raises ValueError: the rates contradict each other.
+        """
+        check_rates(rates)
+        usage, changes = self._usage, self._changes
+        if usage is not None and usage.rated and not self.suspended and changes.current is None:
+            changes.terms = attrs.evolve(changes.terms, rates=rates)
+            self._pacing = True
+        else:
+            self.change(rates=rates)
+
+    def suspend(self) -> None:
+        """Keep the subscription, and have no state notified until :meth:`resume` (OM2-08).
+
+        By ``Suppress-If-Match: *`` (RFC 5839 section 5.2, SNE-09), or where the notifier does
+        not name its states, by a rate that lets nothing pass (RFC 6446 section 5.3, RAT-14).
+        """
+        if not self.suspended:
+            self.suspended = True
+            if self._usage is not None:
+                self._usage.refresh()
+
+    def resume(self) -> None:
+        """Go on; what is at hand still is not notified again (RFC 5839 section 5.5)."""
+        if self.suspended:
+            self.suspended = False
+            self._resuming = True
+            if self._usage is not None:
+                self._usage.refresh()
 
     def unsubscribe(self) -> Deferred[None]:
         """End the subscription; fires when the notifier has confirmed or does not answer.
@@ -191,23 +226,73 @@ class Subscriber:
 
     # -- from the usage -----------------------------------------------------------------
 
+    def next_condition(self) -> str:
+        """Suppress-If-Match of the SUBSCRIBE that is about to leave, "" for none (SNE-14)."""
+        wanted = self.terms.conditional or self._resuming
+        self._resuming = False
+        return self.conditions.next(suspended=self.suspended, wanted=wanted)
+
+    def next_rates(self, expires: int) -> Rates:
+        """Rates of the SUBSCRIBE that is about to leave.
+
+        :param expires: seconds that it asks for.
+        """
+        self._pacing = False
+        if self.suspended and expires and not self.conditions.can_suspend:
+            return pausing(expires)
+        return self.terms.rates
+
+    def answering(self, request: Request) -> list[tuple[str, str]]:
+        """Header fields of the 2xx to a NOTIFY: all rates that are wanted, if others (RAT-13)."""
+        event = request.event
+        if not self._pacing or event is None:
+            return []
+        self._pacing = False
+        return [("Event", event.package + self.terms.rates.params)]
+
+    def garbled(self) -> None:
+        """The body of a NOTIFY is not in its Content-Encoding: its state is lost (SBR-06)."""
+        self.compressed = False
+        self.conditions.discard()
+        if not self._garbled and self._usage is not None:
+            self._garbled = True
+            self._usage.refresh()
+
     def notified(
-        self, usage: SubscriptionUsage, request: Request, state: str, content_type: str
+        self,
+        usage: SubscriptionUsage,
+        request: Request,
+        state: str,
+        content_type: str,
+        adopted: Rates,
     ) -> None:
-        """A NOTIFY was accepted and answered 200."""
+        """A NOTIFY was accepted and answered 200; its body is decoded."""
+        self.conditions.notified(request)
+        self.adopted = adopted
+        self._garbled = self._garbled and not request.body
         if state != "terminated":
             self.state = state
             if self.ua.clock.seconds() - self._since >= _STABLE:
                 self.backoff.reset()
         self.delegate.notified(request, state, content_type, request.body)
 
+    def changed(self, refusal: Response | None) -> None:
+        """The notifier has answered the SUBSCRIBE that told a change; None for a success."""
+        self._changes.end(refusal)
+        self._next_change()
+
     def refused(self, usage: SubscriptionUsage, response: Response | None) -> None:
         """The initial SUBSCRIBE has failed; None for no answer or no NOTIFY (SBR-09)."""
+        doubtful = response is not None and self.conditions.doubtful(response.status)
+        if doubtful:
+            self.conditions.failed()
         self._forget(usage)
         delay = None
         if self.wanted:
             asked = retry_after(response) if response is not None else None
-            if response is None or response.status in PASSING or asked is not None:
+            if doubtful:
+                delay = self._retry(self._soon())  # without the condition
+            elif response is None or response.status in PASSING or asked is not None:
                 delay = self._retry(self.backoff.next(asked))
         self.delegate.subscription_failed(response, delay)
         self._quit()
@@ -255,8 +340,21 @@ class Subscriber:
         self.router.discard(usage)
         self._usage = None
         self.state = "idle"
+        self._pacing = False
+
+    def _next_change(self) -> None:
+        change = self._changes.begin()
+        if change is None:
+            return
+        if change.another_view:
+            self.conditions.discard()
+        if self._usage is None:
+            self.changed(None)  # the next subscription will be so
+        else:
+            self._usage.change(change.update)
 
     def _quit(self) -> None:
+        self.changed(None)  # a next subscription will be so
         quits, self._quits = self._quits, []
         for done in quits:
             done.callback(None)

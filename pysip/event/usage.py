@@ -20,18 +20,22 @@ from twisted.logger import Logger
 from pysip.correlate import call_hash
 from pysip.dialog import Dialog, single_contact, uas_dialog
 from pysip.errors import RequestTimeout, SipError, TransportError
+from pysip.event.notified import decode, unreadable
+from pysip.event.rates import read_rates
 from pysip.header import parse_delta, parse_subscription_state
-from pysip.message import Request
-from pysip.refresh import STATE_GONE, Backoff, min_expires, refresh_delay
+from pysip.mime import ACCEPT_ENCODING
+from pysip.refresh import PASSING, STATE_GONE, Backoff, min_expires, refresh_delay
 from pysip.timers import Alarm
 from pysip.uac import retry_after
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from pysip.event.conditions import Conditions
     from pysip.event.subscriber import Subscriber
+    from pysip.event.terms import SubscriptionTerms
     from pysip.header import EventType
-    from pysip.message import Response
+    from pysip.message import Request, Response
     from pysip.ua import ServerRequest
 
 _SHORTER = 2.0
@@ -45,10 +49,10 @@ class SubscriptionUsage:
     At its end, and only once, it calls ``refused``, ``lost`` or ``terminated`` of its
     subscriber, and is not heard of again.
 
-    :ivar terms: what is subscribed to.
     :ivar call_id: of the dialog.
     :ivar local_tag: our tag in it.
     :ivar dialog: None until a NOTIFY has made it.
+    :ivar rated: the SUBSCRIBE sent last asked for a rate (RAT-13).
     """
 
     _log = Logger()
@@ -56,10 +60,16 @@ class SubscriptionUsage:
     def __init__(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
         self._ua = ua = subscriber.ua
-        self.terms = terms = subscriber.terms
+        terms = subscriber.terms
         self.call_id = ua.tokens.call_id()
         self.local_tag = ua.tokens.tag()
         self.dialog: Dialog | None = None
+        self.rated = False
+        self._accepted_types: dict[str, None] = {}  # also before a change; some may be on the way
+        self._changing = False  # other terms are to be told
+        self._telling = False  # by the SUBSCRIBE that is under way
+        self._update = b""  # its body
+        self._quiet = False  # the SUBSCRIBE answered last has suppressed its NOTIFY
         self._cseq = 0
         self._contact = ""
         self._expires = terms.expires  # what is asked for, raised by a 423
@@ -77,6 +87,11 @@ class SubscriptionUsage:
         self._refresh_alarm = Alarm(self._due)
         self._timer_n = Alarm(self._timer_n_fired)
 
+    @property
+    def terms(self) -> SubscriptionTerms:
+        """What is subscribed to, and how."""
+        return self._subscriber.terms
+
     # -- from the subscriber ------------------------------------------------------------
 
     def begin(self) -> None:
@@ -86,6 +101,16 @@ class SubscriptionUsage:
     def refresh(self) -> None:
         """Send a refresh, after the SUBSCRIBE under way if there is one."""
         if not self._ending and not self._over:
+            self._subscribe(self._expires)
+
+    def change(self, update: bytes) -> None:
+        """Tell other terms; the subscriber is told by ``changed`` what has become of it.
+
+        :param update: body of the SUBSCRIBE.
+        """
+        if not self._ending and not self._over:
+            self._changing = True
+            self._update = update
             self._subscribe(self._expires)
 
     def end(self) -> None:
@@ -110,36 +135,28 @@ class SubscriptionUsage:
             self._send(self._pending)
 
     def _send(self, expires: int) -> None:
-        terms = self.terms
-        dialog = self.dialog
+        terms, subscriber = self.terms, self._subscriber
         ua = self._ua
         self._cseq += 1
         self._contact = contact = terms.contact()
-        if dialog is None:
-            uri, route, hop = terms.uri, terms.route, None
-            local, remote = terms.local_uri, f"<{terms.uri}>"
-        else:
-            uri, route, hop = dialog.routing()
-            local = dialog.local_uri
-            remote = f"{dialog.remote_uri};tag={dialog.remote_tag}"
-            dialog.contact = contact
-        request = Request("SUBSCRIBE", uri)
-        request.set("From", f"{local};tag={self.local_tag}")
-        request.set("To", remote)
+        self._accepted_types.update(dict.fromkeys(terms.accept))
+        request, route, hop = terms.subscribe(self.dialog, self.local_tag, contact)
+        rates = subscriber.next_rates(expires)
         request.set("Call-ID", self.call_id)
         request.set("CSeq", f"{self._cseq} SUBSCRIBE")
-        request.set("Contact", contact)
-        request.set("Event", terms.event)
         request.set("Expires", str(expires))
-        if terms.accept:
-            request.set("Accept", ", ".join(terms.accept))
-        if terms.supported:
-            request.set("Supported", ", ".join(terms.supported))
-        for name, value in terms.headers:
-            request.add(name, value)
-        if dialog is None and terms.body:
+        request.set("Event", terms.event + rates.params)
+        if subscriber.compressed:
+            request.set("Accept-Encoding", ACCEPT_ENCODING)
+        condition = subscriber.next_condition()
+        if condition:
+            request.set("Suppress-If-Match", condition)
+        body = terms.body if self.dialog is None else self._update
+        if body:
             request.set("Content-Type", terms.content_type)
-            request.body = terms.body
+            request.body = body
+        self.rated = bool(rates)
+        self._telling = self._changing
         self._request = request
         self._pending = None
         self._notified = self._late = False
@@ -158,6 +175,9 @@ class SubscriptionUsage:
             self._accepted(request, response)
         elif status == 423 and self._raise_expires(response):
             self._send(self._expires)  # same Call-ID and tag, next CSeq (UAC-02)
+        elif not self._initial and self._conditions.doubtful(status):
+            self._conditions.failed()
+            self._send(request.expires or 0)  # without the condition (SNE-12)
         elif self._initial:
             self._finish()
             self._subscriber.refused(self, response)
@@ -165,8 +185,12 @@ class SubscriptionUsage:
             self._finish()
             self._subscriber.terminated(self, "timeout", None)
         elif status in STATE_GONE or status == 408:
+            if self._quiet:
+                self._conditions.doubted()
             self._finish()
             self._subscriber.lost(self, "gone")
+        elif self._telling and status not in PASSING and retry_after(response) is None:
+            self._refuse_change(response)
         else:
             self._keep(retry_after(response))
 
@@ -222,7 +246,8 @@ class SubscriptionUsage:
         granted = response.expires
         lifetime = asked if granted is None else min(asked, granted)
         dialog = self.dialog
-        if self._initial:
+        initial = self._initial
+        if initial:
             self._initial = False
             self._answered_tag = response.to.tag
             # From another fork than the dialog it is of no further use (DLG-04).
@@ -233,17 +258,36 @@ class SubscriptionUsage:
             self._backoff.reset()
             if dialog is not None and len(response.contacts) == 1:
                 dialog.remote_target = response.contacts[0].uri  # DLG-08, DLG-12
-        if response.status == 204:  # no NOTIFY will come (RFC 5839)
+        if self._quiet and not initial:
+            self._conditions.proved()
+        self._quiet = response.status == 204 and not initial
+        if self._quiet:  # no NOTIFY will come (RFC 5839 section 5.2, SNE-15)
             self._notified = True
             self._ua.wheel.cancel(self._timer_n)
-            if self._ending:
+            if not asked:
                 self._finish()
                 self._subscriber.terminated(self, "timeout", None)
                 return
         elif self._late and not self._notified:
             self._ua.wheel.after(self._ua.layer.values.transaction, self._timer_n)
+        if self._telling:
+            self._changing = self._telling = False
+            self._update = b""
+            self._subscriber.changed(None)
         if dialog is not None:
             self._settled()
+
+    def _refuse_change(self, response: Response) -> None:
+        """Other terms are refused: the subscription goes on as it was (SBR-05, FLT-21)."""
+        self._ua.wheel.cancel(self._timer_n)
+        self._changing = self._telling = False
+        self._update = b""
+        self._subscriber.changed(response)
+        self._settled()
+
+    @property
+    def _conditions(self) -> Conditions:
+        return self._subscriber.conditions
 
     def _settled(self) -> None:
         """There is a dialog and no SUBSCRIBE under way: go on with what is next."""
@@ -286,6 +330,8 @@ class SubscriptionUsage:
             self._late = True  # its own timers decide; an answer starts Timer N again
             return
         self._finish()
+        if self._conditions.sent:
+            self._conditions.failed()
         if self.dialog is None:
             self._subscriber.refused(self, None)
         elif self._ending:
@@ -314,10 +360,13 @@ class SubscriptionUsage:
         terminated = state == "terminated"
         if terminated:
             self._finish()
-        refusal = self._unreadable(request, media)
+        refusal = unreadable(request, tuple(self._accepted_types))
         if refusal is None:
-            served.respond(200)
-            self._subscriber.notified(self, request, state, media)
+            told = [] if terminated else self._subscriber.answering(request)
+            served.respond(200, headers=told)
+            if not decode(request):
+                self._subscriber.garbled()
+            self._subscriber.notified(self, request, state, media, read_rates(params))
         else:
             served.refuse(refusal)
         if terminated:
@@ -360,19 +409,6 @@ class SubscriptionUsage:
             # No 2xx yet, or one of another fork: the NOTIFY alone tells the lifetime.
             self._deadline = self._ua.clock.seconds() + self._expires
         return True
-
-    def _unreadable(self, request: Request, media: str) -> SipError | None:
-        """415 for a body of a type or coding that was not asked for (SBR-06)."""
-        if not request.body:
-            return None
-        if not media:
-            return SipError(400, "Bad Request: Content-Type missing")
-        if not self._subscriber.accepts(media):
-            return SipError(415, None, (("Accept", ", ".join(self.terms.accept)),))
-        coding = request.first("content-encoding")
-        if coding is not None and coding.lower() != "identity":
-            return SipError(415, None, (("Accept-Encoding", "identity"),))
-        return None
 
     def _finish(self) -> None:
         self._over = True

@@ -11,7 +11,8 @@ from zope.interface import implementer
 from pysip.errors import RequestTimeout
 from pysip.event.interfaces import IPublisherDelegate, ISubscriberDelegate
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.interfaces import IRegistrationDelegate, Target
 from pysip.message import Request, Response, response_to
 from pysip.parse import parse_message

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.message import Request, Response
 from tests.audit import NotifyAudit
 from tests.pairs.test_lossy import client, route

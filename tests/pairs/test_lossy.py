@@ -10,7 +10,8 @@ from zope.interface import implementer
 
 from pysip.event.interfaces import IPublisherDelegate, ISubscriberDelegate
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.message import Request, Response
 from pysip.timers import TimerWheel
 from pysip.tokens import TokenSource

@@ -8,7 +8,8 @@ from twisted.trial import unittest
 from pysip.auth.client import ClientCredentials
 from pysip.auth.digest import parse_digest_credentials
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.interfaces import Target
 from pysip.message import Request, Response
 from tests.pysip.scripted import SERVER, Pair, accept, answer

@@ -7,7 +7,8 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from pysip.event.interfaces import ISubscriberDelegate
-from pysip.event.subscriber import NotifyRouter, Subscriber, SubscriptionTerms
+from pysip.event.subscriber import NotifyRouter, Subscriber
+from pysip.event.terms import SubscriptionTerms
 from pysip.interfaces import Target
 from pysip.message import Request, Response
 from pysip.refresh import Backoff, refresh_delay
@@ -470,12 +471,13 @@ class SubscriberTests(unittest.SynchronousTestCase):
         self.establish()
         other = self.pair.notify(self.last, body=b"x", content_type="text/plain")
         untyped = self.pair.notify(self.last, body=b"x", headers={"Content-Type": None})
-        coded = self.pair.notify(self.last, body=b"x", headers={"Content-Encoding": "gzip"})
+        coded = self.pair.notify(self.last, body=b"x", headers={"Content-Encoding": "br"})
         self.pair.run()
         self.assertEqual(other[0].status, 415)
         self.assertEqual(other[0].first("accept"), "application/pidf+xml")
         self.assertEqual(untyped[0].status, 400)
         self.assertEqual(coded[0].status, 415)
+        self.assertEqual(coded[0].first("accept-encoding"), "gzip, deflate, identity")
         self.assertEqual(len(self.told.notifications), 1)
 
     def test_state_missing(self) -> None:
