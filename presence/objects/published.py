@@ -26,6 +26,7 @@ __all__ = [
     "ObjectLimits",
     "PublishedObject",
     "Unpacked",
+    "check",
     "decode",
     "encode",
     "next_end",
@@ -120,7 +121,14 @@ def next_end(kept: bytes, now: float) -> float | None:
     return min(ends, default=None)
 
 
-def unpack(content_type: str, body: bytes, host: str, limits: ObjectLimits, total: int) -> Unpacked:
+def unpack(
+    content_type: str,
+    body: bytes,
+    host: str,
+    limits: ObjectLimits,
+    total: int,
+    documents: Sequence[str] = ("application/pidf+xml",),
+) -> Unpacked:
     """Take a ``multipart/related`` body apart, or give any other back as it is.
 
     Parts without a Content-ID are left out: no document can refer to them (CIN-02).  So are
@@ -130,32 +138,46 @@ def unpack(content_type: str, body: bytes, host: str, limits: ObjectLimits, tota
     :param content_type: Content-Type of the body.
     :param host: domain that names are made in.
     :param total: octets that all may have together.
-    :raises SipError: 400 for a broken multipart or reference, 413 for too much, 415 for parts
-        of a kind that is not taken, 513 for a reference to something too large; all with a
-        Warning.
+    :param documents: media types of documents.
+    :raises SipError: 400 for a broken multipart or reference, 413 for too much, 415 for a root
+        that is no document and for parts of a kind that is not taken, 513 for a reference to
+        something too large; all with a Warning.
     """
     try:
         media = parse_media_type(content_type)
         if media.type == EXTERNAL_BODY:
-            # what is needed to answer is not fetched: to be sent again in the body (CIN-04)
-            raise _refused(415, "the document itself is needed here")
+            # what is needed to answer is not fetched: Accept, without a word of references, tells
+            # to send it in the body (CIN-04, RFC 4483 section 5.3)
+            raise _refused(415, "the document itself is needed here", (*documents, RELATED))
         if media.type != RELATED:
             return Unpacked(content_type, body)
         if len(body) > total:
             raise _refused(413, f"document with objects larger than {total} octets")
         related = parse_related(media, body)
         root = related.root
-        kind = root.first("content-type")
-        if kind is None or root.content_type.type in (RELATED, EXTERNAL_BODY):
-            raise _refused(415, "the document itself is needed here")
-        objects = _objects(related.others, host, limits)
-        document = _decoded(root)
+        if root.content_type.type not in documents:
+            raise _refused(415, "the root has to be the document", (*documents, RELATED))
+        objects = _objects(related.others, host, limits, (*documents, RELATED, EXTERNAL_BODY))
+        return Unpacked(root.headers["content-type"][0], _decoded(root), objects)
     except ParseError as error:
         raise _refused(400, f"multipart: {error}") from None
-    return Unpacked(kind, document, objects)
 
 
-def _objects(parts: Sequence[Part], host: str, limits: ObjectLimits) -> tuple[PublishedObject, ...]:
+def check(objects: Sequence[PublishedObject], size: int, limits: ObjectLimits, total: int) -> None:
+    """Refuse what several changes together have made too much.
+
+    :param size: octets of the document.
+    :raises SipError: 413.
+    """
+    if len(objects) > limits.count:
+        raise _refused(413, f"more than {limits.count} objects")
+    if size + sum(len(each.body) for each in objects) > total:
+        raise _refused(413, f"document with objects larger than {total} octets")
+
+
+def _objects(
+    parts: Sequence[Part], host: str, limits: ObjectLimits, accept: Sequence[str]
+) -> tuple[PublishedObject, ...]:
     if len(parts) > limits.count:
         raise _refused(413, f"more than {limits.count} objects")
     found: dict[str, PublishedObject] = {}
@@ -166,7 +188,7 @@ def _objects(parts: Sequence[Part], host: str, limits: ObjectLimits) -> tuple[Pu
         elif media.type.startswith(("multipart/", "message/")) or _encoded(part):
             if part.optional:
                 continue
-            raise _refused(415, "an object of a kind that is not taken")
+            raise _refused(415, "an object of a kind that is not taken", accept)
         else:
             made = _enclosed(part, host, limits)
         if made is None or not made.cid:
@@ -240,10 +262,10 @@ def _decoded(root: Part) -> bytes:
     return decode_body(names, root.body)
 
 
-def _refused(status: int, text: str) -> SipError:
+def _refused(status: int, text: str, accept: Sequence[str] = ()) -> SipError:
     headers = [("Warning", f'399 presence "{text}"')]
-    if status == 415:
-        headers.append(("Accept", f"application/pidf+xml, {RELATED}"))
+    if accept:
+        headers.append(("Accept", ", ".join(accept)))
     return SipError(status, None, headers)
 
 

@@ -10,7 +10,7 @@ from presence.compose.timed import prune
 from presence.filters.document import MEDIA_TYPE as FILTERS
 from presence.holding import Holding
 from presence.objects.dressing import Objects
-from presence.objects.published import EXTERNAL_BODY, RELATED, encode, unpack
+from presence.objects.published import EXTERNAL_BODY, RELATED, check, decode, encode, unpack
 from presence.objects.references import referred
 from presence.objects.related import noted, noting, takes, without
 from presence.pidf.parse import DocumentError
@@ -237,17 +237,13 @@ class PresencePackage:
     ) -> tuple[str, bytes, tuple[PublishedObject, ...]]:
         """The document, and the objects beside it (SRC-03, CIN-08).
 
-        :raises SipError: as :func:`presence.objects.published.unpack`, and 415 for a root that
-            is no presence document.
+        :raises SipError: as :func:`presence.objects.published.unpack`.
         """
         if content_type == PIDF:
             return content_type, body, ()
+        documents = [each for each in self.publish_types if each not in (RELATED, EXTERNAL_BODY)]
         host, limits = resource.rpartition("@")[2], self.objects.limits
-        found = unpack(content_type, body, host, limits, self.document_limit)
-        if found.document is not body:
-            root = parse_media_type(found.content_type).type
-            if root not in self.publish_types:
-                raise SipError(415, None, (("Accept", ", ".join(self.publish_types)),))
+        found = unpack(content_type, body, host, limits, self.document_limit, documents)
         return found.content_type, found.document, found.objects
 
     def objects_of(
@@ -257,9 +253,22 @@ class PresencePackage:
         beside: object,
         before: PublicationRecord | None,
     ) -> bytes:
-        """The objects that a document refers to; what it replaces has gone with its objects."""
+        """The objects that a document refers to.
+
+        A whole document replaces what was there with its objects (PUB-23); changes of one leave
+        those that it still refers to.
+
+        :raises SipError: 413.
+        """
         objects = cast("tuple[PublishedObject, ...]", beside)
-        return encode(referred(document, objects)) if objects else b""
+        if before is not None and before.objects and content_type.startswith(PIDF_DIFF):
+            new = {each.cid for each in objects}
+            objects += tuple(each for each in decode(before.objects) if each.cid not in new)
+        if not objects:
+            return b""
+        kept = referred(document, objects)
+        check(kept, len(document), self.objects.limits, self.document_limit)
+        return encode(kept)
 
     def lives(self, record: PublicationRecord) -> None:
         """What a publication refers to lives as long as that (CSV-05)."""

@@ -12,9 +12,10 @@ from presence.compose.oma import OmaComposition
 from presence.content.errors import ContentError
 from presence.content.interfaces import IContentObjects
 from presence.objects.contents import PATIENCE
-from presence.objects.published import ObjectLimits
+from presence.objects.published import ObjectLimits, decode, unpack
 from presence.rules.model import Decision
 from presence.rules.permissions import EVERYTHING, Permissions
+from pysip.errors import SipError
 from pysip.message import Response
 from tests.node import BOB, Node, Peer, pidf
 from tests.presence.objects import (
@@ -35,6 +36,7 @@ from tests.presence.objects import (
 )
 from tests.presence.test_authorization import ALL, Classes
 
+UNLIMITED: Any = {"host": "example.com", "limits": ObjectLimits(), "total": 100000}
 PERSONS = Decision("allow", Permissions(persons=EVERYTHING, attributes=frozenset({"note"})))
 """Everything of persons but their icons."""
 
@@ -173,6 +175,35 @@ class PublishTests(ObjectsCase):
         self.assertIn(ICON, self.kept()[0].objects)
         self.publish(tag=tag)
         self.assertEqual((self.kept()[0].body, self.kept()[0].objects), (person(), b""))
+
+    def test_changes(self) -> None:
+        """Changes of a document leave the objects that it still refers to (RFC 5264).
+
+        They count with the new ones.
+        """
+        more = "<r:class>cid:b@ua</r:class>"
+        self.publish(inline(), inline(b"second", "b@ua"), root=person(more=more))
+        (before,) = self.kept()
+        new = unpack(**multipart(inline(b"new")), **UNLIMITED).objects
+        diff = "application/pidf-diff+xml;charset=utf-8"
+        for document, beside, bodies in (
+            (person(more=more), (), [ICON, b"second"]),
+            (person(), (), [ICON]),
+            (person(more=more), new, [b"new", b"second"]),
+            (person("x"), (), []),
+        ):
+            kept = decode(self.package.objects_of(diff, document, beside, before))
+            self.assertEqual([each.body for each in kept], bodies)
+        self.assertEqual(self.package.objects_of(PIDF, person(), (), before), b"")
+        self.package.objects.limits = ObjectLimits(count=1)
+        with self.assertRaises(SipError) as caught:
+            self.package.objects_of(diff, person(more=more), new, before)
+        self.assertEqual(caught.exception.status, 413)
+        self.package.objects.limits = ObjectLimits()
+        self.package.document_limit = len(person()) + 2
+        with self.assertRaises(SipError) as caught:
+            self.package.objects_of(diff, person(), new, before)
+        self.assertEqual(caught.exception.status, 413)
 
     def test_size_of_all(self) -> None:
         """LIM-01: objects count among what a presentity may have published."""
