@@ -181,10 +181,9 @@ class PublishTests(SynchronousTestCase):
         for content_type in ("text/plain", None):
             response = self.bob.publish(pidf(), content_type=content_type)
             self.assertEqual(response.status, 415)
-            self.assertEqual(
-                response.first("accept"),
-                "application/pidf+xml, multipart/related, message/external-body",
-            )
+            accept = (response.first("accept") or "").split(", ")
+            self.assertEqual(accept[0], "application/pidf+xml")
+            self.assertEqual(accept[-2:], ["multipart/related", "message/external-body"])
         self.assertEqual(self.bob.publish().status, 400)
 
     def test_content_encoding(self) -> None:
