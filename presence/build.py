@@ -30,6 +30,7 @@ from presence.composing import permanent_state
 from presence.endpoints import all_points, http_sites, make_transport, tls_settings
 from presence.eventserver import EventServer
 from presence.limits import DomainRates, PublicationLimits
+from presence.objects.published import ObjectLimits
 from presence.overload import LatencyGuard
 from presence.reading import build_reading, fetches_by_sip
 from presence.registrar import Registrar, RegistrarPolicy
@@ -325,6 +326,13 @@ def _set_package(config: Config, presence: PresenceServer, domains: Domains) -> 
         for source in config.publication.network_sources
     )
     package.document_limit = config.limits.pidf_size
+    publication = config.publication
+    package.objects.limits = ObjectLimits(
+        publication.objects,
+        publication.object_size,
+        publication.object_inline,
+        publication.object_referenced,
+    )
     package.closed_when_offline = config.subscription.offline_document == "closed"
     package.neutral_pending = config.subscription.pending_body == "neutral"
     package.default_expires = config.subscription.default_expires

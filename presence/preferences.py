@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from presence.filtering import brings_filters
 from presence.filters.errors import FilterError
 from presence.filters.filterset import FilterSet
+from presence.objects.related import without
 from presence.pidf.offline import empty_document
 from presence.view import PIDF_DIFF, View
 from pysip.event.interfaces import Notification
@@ -114,10 +115,11 @@ class Preferred:
         if subscription.data is not None:
             return
         version = subscription.sequence if subscription.content_type == PIDF_DIFF else 0
-        if not subscription.detail and not version:
+        detail = without(subscription.detail)
+        if not detail and not version:
             return
         try:
-            filters = FilterSet.decode(subscription.detail)
+            filters = FilterSet.decode(detail)
         except ValueError:
             self._log.error(
                 "the filters of subscription {id} in the store are damaged",

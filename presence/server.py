@@ -67,6 +67,7 @@ class PresenceServer(EventServer):
             watchers,
             changed=self.notifier.changed,
             watched=self.notifier.watched,
+            ready=lambda subscription: self.notifier.ready(cast("Subscription", subscription)),
             clock=ua.clock,
             wheel=ua.wheel,
             wall=wall,

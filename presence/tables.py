@@ -24,6 +24,7 @@ from presence.tomlfile import WrongValueError
 Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -329,15 +330,23 @@ class Lifetime(Table, frozen=True):
 
 
 class Publication(Lifetime, frozen=True):
-    """PUBLISH (PUB-04, PUB-20, CLI-10).
+    """PUBLISH (PUB-04, PUB-20, CLI-10), and the objects that come with it (SRC-03, AGP-116).
 
     :ivar validation: ``lenient`` repairs what real clients get wrong, ``strict`` answers 400.
     :ivar network_sources: ``user@domain`` or URIs of servers and gateways, as they are asserted
         or as they authenticate, that may publish for every presentity.
+    :ivar objects: MIME objects beside one document.
+    :ivar object_size: octets of one in a PUBLISH.
+    :ivar object_inline: octets of one in a NOTIFY; 0 for none at all.
+    :ivar object_referenced: octets of one that a reference may speak of.
     """
 
     validation: Literal["lenient", "strict"] = "lenient"
     network_sources: tuple[Text, ...] = ()
+    objects: Natural = 16
+    object_size: Natural = 5120
+    object_inline: Natural = 5120
+    object_referenced: Natural = 1048576
 
     def __post_init__(self) -> None:
         """Check the lifetimes, and that the sources are addresses."""

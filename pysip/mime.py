@@ -82,10 +82,12 @@ class Related:
 
     :ivar root: the part that is to be read first.
     :ivar parts: the other parts by Content-ID; of equal ones the first.
+    :ivar others: all other parts, in order.
     """
 
     root: Part
     parts: dict[str, Part]
+    others: tuple[Part, ...] = ()
 
     def find(self, reference: str) -> Part | None:
         """The part that a Content-ID or a ``cid:`` URL refers to (MPR-02, RFC 2392)."""
@@ -173,11 +175,11 @@ def parse_related(content_type: str | MediaType, body: bytes) -> Related:
     kind = content_type.params.get("type")
     if kind and root.content_type.type != parse_media_type(kind).type:
         raise ParseError("Root of another type")
+    others = tuple(part for part in parts if part is not root)
     by_id: dict[str, Part] = {}
-    for part in parts:
-        if part is not root:
-            by_id.setdefault(part.content_id, part)
-    return Related(root, by_id)
+    for part in others:
+        by_id.setdefault(part.content_id, part)
+    return Related(root, by_id, others)
 
 
 def write_related(
@@ -225,6 +227,24 @@ def decode_body(encodings: Sequence[str], body: bytes, limit: int = MAX_DECODED)
     if len(body) > limit:
         raise SipError(413)
     return body
+
+
+def read_headers(head: bytes) -> dict[str, list[str]]:
+    """Read the header fields of a part: raw values by lower-case name, in order.
+
+    :param head: lines with CRLF between them; folded ones are joined.
+    :raises ParseError: a line that is none.
+    """
+    headers: dict[str, list[str]] = {}
+    if head:
+        text = _FOLD.sub(" ", str(head, "utf-8", "surrogateescape"))
+        for line in text.split("\r\n"):
+            name, colon, value = line.partition(":")
+            name = name.rstrip(_BLANKS)
+            if not colon or not is_token(name):
+                raise ParseError("Malformed part header")
+            headers.setdefault(name.lower(), []).append(value.strip(_BLANKS))
+    return headers
 
 
 def parse_disposition(value: str) -> tuple[str, dict[str, str | None]]:
@@ -283,15 +303,7 @@ def _parse_part(data: bytes, depth: int) -> Part:
         head, body = b"", data[2:]
     else:
         head, _, body = data.partition(b"\r\n\r\n")
-    headers: dict[str, list[str]] = {}
-    if head:
-        text = _FOLD.sub(" ", str(head, "utf-8", "surrogateescape"))
-        for line in text.split("\r\n"):
-            name, colon, value = line.partition(":")
-            name = name.rstrip(_BLANKS)
-            if not colon or not is_token(name):
-                raise ParseError("Malformed part header")
-            headers.setdefault(name.lower(), []).append(value.strip(_BLANKS))
+    headers = read_headers(head)
     encoding = headers.get("content-transfer-encoding")
     if encoding:
         body = _transfer_decode(encoding[0].lower(), body)

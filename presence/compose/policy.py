@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from presence.compose.timed import next_change
+from presence.objects.published import next_end
 from presence.pidf.offline import empty_document
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ["TimedPolicy"]
 
 
 class TimedPolicy:
-    """A policy that leaves out what has ended (RPI-02, TIM-02, LOC-03).
+    """A policy that leaves out what has ended (RPI-02, TIM-02, LOC-03, CIN-09).
 
     :ivar offline: makes the document of a presentity without publications, from its URI:
         :func:`presence.pidf.offline.empty_document` or
@@ -29,5 +30,6 @@ class TimedPolicy:
 
     def next_change(self, publications: Sequence[PublicationRecord], now: float) -> float | None:
         """When to compose anew; see :class:`presence.interfaces.ICompositionPolicy`."""
-        found = (next_change(record.body, now, record.changed) for record in publications)
+        found = [next_change(record.body, now, record.changed) for record in publications]
+        found += [next_end(record.objects, now) for record in publications if record.objects]
         return min((at for at in found if at is not None), default=None)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from presence.compose.timed import remaining
+from presence.objects.published import decode
+from presence.objects.references import told
 from presence.pidf.parse import parse_compact
 
 if TYPE_CHECKING:
@@ -44,8 +46,11 @@ def gather(
     The permanent document is the oldest source, and none at all while it says nothing
     (XDM-62, XDM-64).
 
-    :param now: seconds since 1970; what has ended by then is left out (RPI-02). None keeps
-        everything.
+    Objects have the names that watchers are told, which are different for different objects
+    (CIN-08).
+
+    :param now: seconds since 1970; what has ended by then is left out (RPI-02, CIN-09). None
+        keeps everything.
     :param rank: sources with a lower rank stand before all with a higher one.
     """
     newest_first = sorted(
@@ -64,6 +69,8 @@ def gather(
             number = _FIRST
         if now is not None:
             body = remaining(body, now, record.changed)
+        if record.objects:
+            body = told(body, decode(record.objects), now)
         # of equal documents the oldest owns the ids, the most recent gives the place
         owner = owners.get(body)
         if owner is None or number < owner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from zope.interface import implementer
 
@@ -10,6 +10,10 @@ from presence.compose.timed import prune
 from presence.filtering import MEDIA_TYPE as FILTERS
 from presence.filtering import Filtering
 from presence.holding import Holding
+from presence.objects.dressing import Objects
+from presence.objects.published import EXTERNAL_BODY, RELATED, check, decode, encode, unpack
+from presence.objects.references import referred
+from presence.objects.related import noted, noting, takes, without
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
 from presence.preferences import Preferred
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
         IWatcherObserver,
         IWatcherPolicy,
     )
+    from presence.objects.published import PublishedObject
     from presence.rules.permissions import Permissions
     from pysip.auth.domains import Domains
     from pysip.event.interfaces import IStateSource, ISubscription
@@ -70,6 +75,7 @@ class PresencePackage:
         offline with a note that says so (NOT-09, PBK-10), instead of no body.
     :param changed: told of resources whose watchers are to be notified.
     :param watched: whether a resource has subscriptions.
+    :param ready: told of subscriptions that :meth:`notification` has put off.
     :param clock: delayed calls.
     :param wheel: timers.
     :param wall: wall-clock seconds.
@@ -79,6 +85,7 @@ class PresencePackage:
     :ivar aliases: gives the other URIs of a presentity (PSV-16).
     :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar holding: for whom documents are kept at hand.
+    :ivar objects: puts objects beside documents.
     :ivar recovers: everything is decided, and watchers are told, only when all is there again.
     :ivar observer: told who watches, for watcher information; None when nobody asks.
     """
@@ -86,7 +93,7 @@ class PresencePackage:
     name = event = "presence"
     default_expires = 3600
     notify_types = (PIDF, PIDF_DIFF)
-    publish_types = (PIDF,)
+    publish_types: tuple[str, ...] = (PIDF, RELATED, EXTERNAL_BODY)
     subscribe_types = (FILTERS,)
     template = False
     incremental = False
@@ -106,6 +113,7 @@ class PresencePackage:
         default_expires: int = 3600,
         changed: Callable[[str, str], None],
         watched: Callable[[str, str], bool],
+        ready: Callable[[ISubscription], None],
         clock: IReactorTime,
         wheel: TimerWheel,
         wall: Callable[[], float],
@@ -132,6 +140,7 @@ class PresencePackage:
             lambda resource: watched(self.name, resource),
             lambda resource: changed(self.name, resource),
         )
+        self.objects = Objects(clock, wall, ready, lambda resource: watched(self.name, resource))
         self.closed_when_offline = closed_when_offline
         self.aliases: Callable[[str], Collection[str]] = _no_aliases
         self.filtering = Filtering(self.event, lambda one: self.aliases(one), self.serves)
@@ -164,6 +173,7 @@ class PresencePackage:
     def stop(self) -> None:
         """Wait for nothing more."""
         self._views.stop()
+        self.objects.stop()
         self.holding.stop()
 
     def serves(self, domain: str) -> bool:
@@ -224,6 +234,48 @@ class PresencePackage:
             raise SipError(error.status, None, (("Warning", warning),)) from None
         return PIDF, kept
 
+    def unpack(
+        self, resource: str, content_type: str, body: bytes
+    ) -> tuple[str, bytes, tuple[PublishedObject, ...]]:
+        """The document, and the objects beside it (SRC-03, CIN-08).
+
+        :raises SipError: as :func:`presence.objects.published.unpack`.
+        """
+        if content_type == PIDF:
+            return content_type, body, ()
+        documents = [each for each in self.publish_types if each not in (RELATED, EXTERNAL_BODY)]
+        host, limits = resource.rpartition("@")[2], self.objects.limits
+        found = unpack(content_type, body, host, limits, self.document_limit, documents)
+        return found.content_type, found.document, found.objects
+
+    def objects_of(
+        self,
+        content_type: str,
+        document: bytes,
+        beside: object,
+        before: PublicationRecord | None,
+    ) -> bytes:
+        """The objects that a document refers to.
+
+        A whole document replaces what was there with its objects (PUB-23); changes of one leave
+        those that it still refers to.
+
+        :raises SipError: 413.
+        """
+        objects = cast("tuple[PublishedObject, ...]", beside)
+        if before is not None and before.objects and content_type.startswith(PIDF_DIFF):
+            new = {each.cid for each in objects}
+            objects += tuple(each for each in decode(before.objects) if each.cid not in new)
+        if not objects:
+            return b""
+        kept = referred(document, objects)
+        check(kept, len(document), self.objects.limits, self.document_limit)
+        return encode(kept)
+
+    def lives(self, record: PublicationRecord) -> None:
+        """What a publication refers to lives as long as that (CSV-05)."""
+        self.objects.lives(record)
+
     def prune(self, body: bytes, now: float, received: float) -> tuple[bytes, float | None]:
         """A document without the locations that may not be kept any longer (LOC-03)."""
         return prune(body, now, received)
@@ -244,6 +296,7 @@ class PresencePackage:
     def recompose(self, resource: str) -> None:
         """The sources have changed (COM-42, XDM-64)."""
         self._views.drop(resource)
+        self.objects.drop(resource)
         self.watchers.published(resource)
         if not self.recovers:
             self._changed(self.name, resource)
@@ -307,13 +360,20 @@ class PresencePackage:
         return PIDF
 
     def notification(self, subscription: ISubscription) -> Notification | None:
-        """The body for one watcher, shared with all that have the same view and wishes."""
+        """The body for one watcher, shared with all that have the same view and wishes.
+
+        None while an object has to be fetched for it.
+        """
         view = self._view(subscription)
         if view is None:
             return _NOTHING
-        if subscription.data is None and subscription.content_type == PIDF:
-            return view
-        return self._preferred.notification(subscription, view)
+        told: Notification | None = view
+        if subscription.data is not None or subscription.content_type != PIDF:
+            told = self._preferred.notification(subscription, view)
+        wanted = noted(subscription.detail)
+        if told is None or not wanted:
+            return told
+        return self.objects.dressed(subscription, told, self.sources, wanted)
 
     def _view(self, subscription: ISubscription) -> View | None:
         """What the watcher may see, None for nothing.
@@ -336,18 +396,28 @@ class PresencePackage:
         return self._views.view(resource, entity, permissions)
 
     def subscribe(self, request: Request, subscription: ISubscription, initial: bool) -> None:
-        """Take filters; tell of a fetch that has to wait for a decision.
+        """Take filters, and whether objects are taken; tell of a fetch that has to wait.
 
         :raises SipError: 488.
         """
+        subscription.detail = without(subscription.detail)
         self._preferred.subscribe(request, subscription)
+        wanted = takes(request.headers.get("accept"))
+        subscription.detail = noting(wanted, subscription.detail)
         if not subscription.lasting and subscription.state == "pending" and self.observer:
             self.observer.fetched(subscription)
 
-    def entity_tag(self, subscription: ISubscription) -> str:
-        """That of what the watcher may and wants to see (SNE-02)."""
+    def entity_tag(self, subscription: ISubscription) -> str | None:
+        """That of what the watcher may and wants to see (SNE-02).
+
+        None where objects may have to be fetched to know it.
+        """
         view = self._view(subscription)
-        return _NOTHING.tag if view is None else self._preferred.entity_tag(subscription, view)
+        if view is None:
+            return _NOTHING.tag
+        if noted(subscription.detail) and self.objects.concern(view):
+            return None
+        return self._preferred.entity_tag(subscription, view)
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """What was told is what the next notification is compared with."""
@@ -371,6 +441,7 @@ class PresencePackage:
             self.observer.unsubscribed(subscription)
         if not self._watched(self.name, resource):
             self._views.drop(resource)
+            self.objects.drop(resource)
         self.holding.relinquish(resource)
 
     def needed(self, resource: str) -> bool:

@@ -49,8 +49,8 @@ class Statements:
         self._revision: int = opened << 32
         self._publication_put = Rows(
             "INSERT OR REPLACE INTO publication (id, package, resource, etag, expires, created,"
-            " changed, publisher, content_type, revision, body) SELECT * FROM (VALUES ",
-            "(?,?,?,?,?,?,?,?,?,?,?)",
+            " changed, publisher, content_type, revision, body, objects) SELECT * FROM (VALUES ",
+            "(?,?,?,?,?,?,?,?,?,?,?,?)",
             ") LIMIT ?",
         )
         self._publication_delete = Rows("DELETE FROM publication WHERE id IN (", "?", ")")
@@ -149,6 +149,7 @@ class Statements:
                 r.content_type,
                 revision,
                 r.body,
+                r.objects,
             )
         if gone:
             steps += self._publication_delete.steps(gone)
@@ -205,13 +206,13 @@ class Statements:
             "SELECT p.id, p.package, p.resource,"
             " CASE WHEN l.revision > p.revision THEN l.etag ELSE p.etag END,"
             " CASE WHEN l.revision > p.revision THEN l.expires ELSE p.expires END,"
-            " p.created, p.changed, p.publisher, p.content_type, p.body"
+            " p.created, p.changed, p.publisher, p.content_type, p.body, p.objects"
             " FROM publication AS p LEFT JOIN lease AS l USING (id)"
             " WHERE p.id > ? ORDER BY p.id LIMIT ?",
             (after, READ_RECORDS),
         ):
             found.append(PublicationRecord(*_original(row, 9)))
-            octets += len(row[9])
+            octets += len(row[9]) + len(row[10])
             if octets > READ_OCTETS:
                 break
         return found

@@ -6,7 +6,7 @@ change that could not be stored is undone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from zope.interface import implementer
@@ -53,6 +53,17 @@ class Publication(Timed):
             self._compositor.expired(self)
 
 
+class _Document(NamedTuple):
+    """What a PUBLISH tells, as it is kept; see :class:`PublicationRecord`."""
+
+    content_type: str
+    body: bytes
+    objects: bytes
+
+
+_NO_DOCUMENT: Final = _Document("", b"", b"")
+
+
 class _Change:
     """One PUBLISH between its decision and its durability."""
 
@@ -90,6 +101,8 @@ class _Change:
                 ("Allow", self._served.ua.allow),
             ),
         )
+        if after is not None and after.objects:
+            self._compositor.live_on(after)
         self._tell()
 
     def _tell(self) -> None:
@@ -172,17 +185,22 @@ class Compositor:
         self.policy.admit(resource, publisher, len(live) if live else 0, initial)
         if self._store.failed:
             raise SipError(503, None, (("Retry-After", "10"),))
-        content_type = ""
+        document = _NO_DOCUMENT
         if body and granted:
-            content_type, body = self._document(package, resource, request)
+            before = publication.record if publication is not None else None
+            document = self._document(package, resource, request, before)
             others = live.values() if live is not None else ()
-            kept = sum(len(other.record.body) for other in others if other is not publication)
-            self.policy.admit_size(kept, len(body))
-        self._apply(served, package.name, resource, publication, content_type, body, granted)
+            kept = sum(other.record.size for other in others if other is not publication)
+            self.policy.admit_size(kept, len(document.body) + len(document.objects))
+        self._apply(served, package.name, resource, publication, document, granted)
 
     def _document(
-        self, package: IPublicationPackage, resource: str, request: Request
-    ) -> tuple[str, bytes]:
+        self,
+        package: IPublicationPackage,
+        resource: str,
+        request: Request,
+        before: PublicationRecord | None,
+    ) -> _Document:
         """The checked body (PUB-07, UAS-05, MSG-26)."""
         media = request.content_type
         if media is None or media.type not in package.publish_types:
@@ -190,9 +208,12 @@ class Compositor:
         body = request.body
         if "content-encoding" in request.headers:
             body = decode_body(request.values("content-encoding"), body)
-        kind, body = package.validate(resource, request.headers["content-type"][0], body)
+        given, body, beside = package.unpack(resource, request.headers["content-type"][0], body)
+        kind, body = package.validate(resource, given, body)
         now = self._wall()
-        return kind, package.prune(body, now, now)[0]
+        body = package.prune(body, now, now)[0]
+        objects = package.objects_of(given, body, beside, before)
+        return _Document(kind, body, objects)
 
     def _apply(
         self,
@@ -200,8 +221,7 @@ class Compositor:
         package: str,
         resource: str,
         publication: Publication | None,
-        content_type: str,
-        body: bytes,
+        document: _Document,
         granted: int,
     ) -> None:
         store = self._store
@@ -223,15 +243,17 @@ class Compositor:
                 now,
                 now,
                 served.identity.uri,
-                content_type,
-                body,
+                document.content_type,
+                document.body,
+                document.objects,
             )
             change = _Change(self, served, None, new, etag, granted)
             self._enter(Publication(self, new), granted)
             store.put_publication(new)
         else:
             old = publication.record
-            modified = bool(body)
+            modified = bool(document.body)
+            kept = document if modified else old
             new = PublicationRecord(
                 old.id,
                 package,
@@ -241,8 +263,9 @@ class Compositor:
                 old.created,
                 now if modified else old.changed,
                 served.identity.uri,
-                content_type if modified else old.content_type,
-                body if modified else old.body,
+                kept.content_type,
+                kept.body,
+                kept.objects,
             )
             change = _Change(self, served, publication, new, etag, granted)
             live = self._live[package, resource]
@@ -322,6 +345,12 @@ class Compositor:
         known = self._packages.get(package)
         if known is not None:
             known.published(resource)
+
+    def live_on(self, record: PublicationRecord) -> None:
+        """Tell a package that a publication with objects lives until its deadline."""
+        known = self._packages.get(record.package)
+        if known is not None:
+            known.lives(record)
 
     @property
     def published_resources(self) -> int:

@@ -312,6 +312,23 @@ class IPublicationPackage(Interface):
         :raises pysip.errors.SipError: 403.
         """
 
+    def unpack(resource: str, content_type: str, body: bytes) -> tuple[str, bytes, object]:
+        """Take a body apart: Content-Type and octets of the document, and what is beside it.
+
+        :raises pysip.errors.SipError: 400, 413, 415 or 513.
+        """
+
+    def objects_of(
+        content_type: str, document: bytes, beside: object, before: PublicationRecord | None
+    ) -> bytes:
+        """What of that is kept with the document, b"" for nothing.
+
+        :param content_type: of the document as it came, from :meth:`unpack`.
+        :param document: from :meth:`validate`.
+        :param beside: from :meth:`unpack`.
+        :param before: what a modify replaces.
+        """
+
     def validate(resource: str, content_type: str, body: bytes) -> tuple[str, bytes]:
         """Check a document and give the (media type, body) to keep (PUB-07, PUB-08).
 
@@ -325,6 +342,9 @@ class IPublicationPackage(Interface):
         :param received: when the document came.
         :returns: also when less of it may be kept; None for never.
         """
+
+    def lives(record: PublicationRecord) -> None:
+        """A publication that has ``objects`` was made, modified or refreshed, and is durable."""
 
     def published(resource: str) -> None:
         """The durable publications of ``resource`` have changed in content."""

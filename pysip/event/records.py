@@ -23,6 +23,7 @@ class PublicationRecord(msgspec.Struct, frozen=True, gc=False):
     :ivar publisher: canonical URI of who published.
     :ivar content_type: media type of ``body``.
     :ivar body: the document.
+    :ivar objects: what the package keeps beside the document, b"" for nothing (opaque here).
     """
 
     id: int
@@ -35,6 +36,12 @@ class PublicationRecord(msgspec.Struct, frozen=True, gc=False):
     publisher: str
     content_type: str
     body: bytes
+    objects: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Octets of what is published."""
+        return len(self.body) + len(self.objects)
 
 
 class SubscriptionRecord(msgspec.Struct, frozen=True, gc=False):

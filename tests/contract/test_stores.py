@@ -177,6 +177,23 @@ class StoreContract(_Base):
         self.assertEqual(found.subscriptions, [subscription(2)])
         self.assertEqual(found.bindings, [binding("alice"), binding("bob", "sip:b@192.0.2.1")])
 
+    def test_objects(self) -> None:
+        """Objects of a publication come back with it, through refreshes, and go with it (PUB-09).
+
+        A put without them takes them away (PUB-23).
+        """
+        kept = {1: b"\x00\xff icon", 2: b"", 3: b"x" * 100000}
+        for id, objects in kept.items():
+            self.store.put_publication(publication(id, objects=objects))
+        self.durable()
+        self.store.touch_publication(1, "fresh", 5.5)
+        found = self.recovered()
+        self.assertEqual({p.id: p.objects for p in found.publications}, kept)
+        self.assertEqual(found.publications[0].etag, "fresh")
+        self.store.put_publication(publication(1))
+        self.store.remove_publication(3)
+        self.assertEqual(self.recovered().publications, [publication(1), publication(2)])
+
     def test_watchers(self) -> None:
         """Watchers come back as they were put last, ordered by id, until removed (WFS-02)."""
         last = 2**63 - 1

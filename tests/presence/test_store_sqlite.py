@@ -522,7 +522,7 @@ class FileTests(SqliteCase):
         """A file of version 1 is brought up to date with all that is in it (NFR-07)."""
         self.version_1(rows=300)
         store = self.store()
-        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (3,))
+        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (4,))
         publications, subscriptions, digests = self.recovered(store)
         self.assertEqual(
             publications, [publication(id, body=b"%d" % id * 500) for id in range(300)]
@@ -589,14 +589,14 @@ class FileTests(SqliteCase):
         self.reactor.wait(store.stop())
         database = self.database()
         database.execute("ALTER TABLE publication ADD COLUMN extra TEXT NOT NULL DEFAULT 'x'")
-        database.execute("PRAGMA user_version = 4")
+        database.execute("PRAGMA user_version = 5")
         database.close()
         store = self.store()
         store.put_publication(publication(2))
         self.assertTrue(self.durable(store))
         publications, _, _ = self.recovered(store)
         self.assertEqual(publications, [publication(1), publication(2)])
-        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (4,))
+        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (5,))
 
     def version_2(self, rows: int) -> None:
         """A file as version 2 has left it."""
@@ -610,7 +610,7 @@ class FileTests(SqliteCase):
         """A file of version 2 gets the table of watchers, and keeps what it has (WFS-02)."""
         self.version_2(rows=3)
         store = self.store()
-        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (3,))
+        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (4,))
         self.assertEqual(self.in_thread(store, "SELECT oldest_reader FROM layout"), (2,))
         store.put_watcher(watcher(1))
         self.reactor.wait(store.stop())
@@ -620,6 +620,57 @@ class FileTests(SqliteCase):
         watchers: list[Any] = []
         self.reactor.wait(store.recover_watchers(watchers.extend))
         self.assertEqual(watchers, [watcher(1)])
+
+    def version_3(self, rows: int) -> None:
+        """A file as version 3 has left it."""
+        self.version_2(rows)
+        database = self.database()
+        database.executescript((SCHEMA / "0003_watchers.sql").read_text())
+        database.execute("PRAGMA user_version = 3")
+        database.close()
+
+    def test_migration_from_3(self) -> None:
+        """NFR-07: a file of version 3 gets a place for objects; what it has, has none."""
+        self.version_3(rows=3)
+        store = self.store()
+        self.assertEqual(self.in_thread(store, "PRAGMA user_version"), (4,))
+        store.put_publication(publication(7, objects=b"\x00icon"))
+        self.reactor.wait(store.stop())
+        publications, _, _ = self.recovered(self.store())
+        self.assertEqual([p.objects for p in publications], [b"", b"", b"", b"\x00icon"])
+
+    def test_the_release_before_version_4(self) -> None:
+        """NFR-07: a program of version 3 uses the file as it is; what it writes has no objects."""
+        store = self.store()
+        store.put_publication(publication(1, objects=b"icon"))
+        store.put_publication(publication(2, objects=b"icon"))
+        self.assertTrue(self.durable(store))
+        self.assertEqual(self.in_thread(store, "SELECT oldest_reader FROM layout"), (2,))
+        self.reactor.wait(store.stop())
+        database = self.database()
+        p = publication(2, body=b"new")
+        database.execute(  # the statements of that program
+            "INSERT OR REPLACE INTO publication (id, package, resource, etag, expires, created,"
+            " changed, publisher, content_type, revision, body) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                p.id,
+                p.package,
+                p.resource,
+                p.etag,
+                p.expires,
+                p.created,
+                p.changed,
+                p.publisher,
+                p.content_type,
+                1 << 40,
+                p.body,
+            ),
+        )
+        (found,) = database.execute("SELECT body FROM publication WHERE id = 1").fetchone()
+        self.assertEqual(found, publication(1).body)
+        database.close()
+        publications, _, _ = self.recovered(self.store())
+        self.assertEqual(publications, [publication(1, objects=b"icon"), p])
 
     def test_watcher_with_odd_text(self) -> None:
         """A display name that is no UTF-8 comes back as it came (WFS-02)."""
