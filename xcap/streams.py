@@ -52,8 +52,11 @@ class Intake:
         """
         raise NotImplementedError
 
-    def abandon(self) -> None:
-        """It will never be, or was refused; may be called twice, and after :meth:`finish`."""
+    def abandon(self, error: BaseException) -> None:
+        """It will never be, or was refused; may be called twice, and after :meth:`finish`.
+
+        :param error: why; an XcapError is what the client is told.
+        """
         raise NotImplementedError
 
     async def __call__(self, body: bytes) -> HttpResponse:
@@ -65,8 +68,8 @@ class Intake:
             if waiting is not None:
                 await waiting
             return await self.finish()
-        except BaseException:
-            self.abandon()
+        except BaseException as error:
+            self.abandon(error)
             raise
 
 

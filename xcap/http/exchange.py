@@ -146,8 +146,8 @@ class Exchange:
                 body.into(partial(self._piece, intake))
                 await self._whole(body)
             return await intake.finish()
-        except BaseException:
-            intake.abandon()
+        except BaseException as error:
+            intake.abandon(error)
             raise
 
     def _piece(self, intake: Intake, piece: bytes) -> None:
