@@ -17,7 +17,7 @@ from presence.content.files import ContentFiles
 from presence.content.interfaces import IContentStore
 from presence.content.records import Add, QuotaExceeded, Replace, Vanished
 from presence.content.statements import ContentReader, ContentWriter
-from presence.content.upload import FileSource, Upload
+from presence.content.upload import Do, FileSource, Upload, Writing
 from presence.content.workers import Workers
 from presence.oplog import (
     CONTENT_LOST,
@@ -119,7 +119,8 @@ class ContentStore(Gathering[_Batch]):
         """
         if self._workers is None or not self._opened or self.failed:
             raise StoreUnavailable("the content store takes nothing now")
-        upload = Upload(self._workers, self._files, self._using.discard)
+        file = Writing(self._files.create, self._files.discard)
+        upload = Upload(self._do(self._workers), file, self._using.discard)
         self._using.add(upload)
         return upload
 
@@ -201,7 +202,7 @@ class ContentStore(Gathering[_Batch]):
             workers = self._workers
             if descriptor < 0 or workers is None:
                 return None
-            source = FileSource(workers, descriptor, first, length, self._using.discard)
+            source = FileSource(self._do(workers), descriptor, first, length, self._using.discard)
             self._using.add(source)
             return source
 
@@ -212,6 +213,10 @@ class ContentStore(Gathering[_Batch]):
                 return -1
 
         return self._ask(look).addCallback(opened)
+
+    @staticmethod
+    def _do(workers: Workers[ContentReader]) -> Do[Any]:
+        return lambda job: workers.do(lambda _: job())
 
     def _ask(self, question: Callable[[ContentReader], _Result]) -> Deferred[_Result]:
         if self._workers is None or not self._opened:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -15,23 +16,30 @@ from presence.content.records import Content
 from xcap.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from twisted.python.failure import Failure
 
-    from presence.content.files import ContentFiles
-    from presence.content.statements import ContentReader
-    from presence.content.workers import Workers
+T = TypeVar("T")
 
 PIECE = 1 << 17
 """Octets that are written, or read, at a time; an upload has two of these in memory at most."""
 
 
-class _File:
-    """The temporary file of an upload; its methods are jobs for threads, one after the other."""
+Do: TypeAlias = Callable[[Callable[[], T]], "Deferred[T]"]
+"""Has something done that blocks, in a thread."""
 
-    def __init__(self, files: ContentFiles) -> None:
-        self._files = files
+
+class Writing:
+    """A file that is being written; its methods block, and are called one after the other.
+
+    :param create: makes the file: its name and a descriptor.
+    :param remove: removes it.
+    """
+
+    def __init__(
+        self, create: Callable[[], tuple[str, int]], remove: Callable[[str], None]
+    ) -> None:
+        self._create = create
+        self._remove = remove
         self._name = ""
         self._descriptor = -1
         self._size = 0
@@ -39,8 +47,12 @@ class _File:
         self._sha256 = hashlib.sha256()
 
     def write(self, pieces: list[bytes]) -> None:
+        """Append pieces.
+
+        :raises OSError: there is no room.
+        """
         if self._descriptor < 0:
-            self._name, self._descriptor = self._files.create()
+            self._name, self._descriptor = self._create()
         for piece in pieces:
             self._sha1.update(piece)
             self._sha256.update(piece)
@@ -50,15 +62,20 @@ class _File:
                 view = view[os.write(self._descriptor, view) :]
 
     def finish(self, pieces: list[bytes]) -> Content:
+        """Append the last pieces and flush everything to the disk.
+
+        :raises OSError: there is no room.
+        """
         self.write(pieces)
         os.fsync(self._descriptor)
         self._shut()
         return Content(self._name, self._size, self._sha1.digest(), self._sha256.digest())
 
     def discard(self) -> None:
+        """Remove what was written."""
         self._shut()
         if self._name:
-            self._files.discard(self._name)
+            self._remove(self._name)
 
     def _shut(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -70,6 +87,8 @@ class _File:
 class Upload:
     """Gathers pieces and has them written by threads.
 
+    :param do: has something done in a thread.
+    :param file: where they go.
     :param ended: called once, when nothing of it is under way any more.
     """
 
@@ -77,13 +96,13 @@ class Upload:
 
     def __init__(
         self,
-        workers: Workers[ContentReader],
-        files: ContentFiles,
+        do: Do[Any],
+        file: Writing,
         ended: Callable[[Upload], None],
     ) -> None:
         self.size = 0
-        self._workers = workers
-        self._file = _File(files)
+        self._do = do
+        self._file = file
         self._ended = ended
         self._pieces: list[bytes] = []
         self._gathered = 0
@@ -129,7 +148,7 @@ class Upload:
         pieces, self._pieces, self._gathered = self._pieces, [], 0
         self._flying = True
         file = self._file
-        self._workers.do(lambda _: file.write(pieces)).addCallbacks(self._written, self._failed)
+        self._do(lambda: file.write(pieces)).addCallbacks(self._written, self._failed)
 
     def _written(self, _: None) -> None:
         self._flying = False
@@ -157,16 +176,14 @@ class Upload:
         if self._abandoned or (finished is not None and self._error is not None):
             self._over = True
             file = self._file
-            self._workers.do(lambda _: file.discard()).addBoth(self._end)
+            self._do(lambda: file.discard()).addBoth(self._end)
             if finished is not None and not finished.called:
                 finished.errback(self._error or StoreUnavailable("given up"))
         elif finished is not None:
             pieces, self._pieces = self._pieces, []
             self._flying = True
             file = self._file
-            self._workers.do(lambda _: file.finish(pieces)).addCallbacks(
-                self._complete, self._failed
-            )
+            self._do(lambda: file.finish(pieces)).addCallbacks(self._complete, self._failed)
         elif self._gathered >= PIECE:
             self._write()
 
@@ -189,19 +206,20 @@ class Upload:
 class FileSource:
     """A part of a file, in pieces; see :class:`xcap.streams.Source`.
 
+    :param do: has something done in a thread.
     :param descriptor: of the file; closed here.
     :param ended: called once, when it is closed.
     """
 
     def __init__(
         self,
-        workers: Workers[ContentReader],
+        do: Do[bytes],
         descriptor: int,
         first: int,
         length: int,
         ended: Callable[[FileSource], None],
     ) -> None:
-        self._workers = workers
+        self._do = do
         self._descriptor = descriptor
         self._position = first
         self._left = length
@@ -216,7 +234,7 @@ class FileSource:
             return succeed(b"")
         self._reading = True
         descriptor, position = self._descriptor, self._position
-        return self._workers.do(lambda _: os.pread(descriptor, size, position)).addBoth(self._read)
+        return self._do(lambda: os.pread(descriptor, size, position)).addBoth(self._read)
 
     def _read(self, piece: bytes | Failure) -> bytes | Failure:
         self._reading = False
