@@ -27,7 +27,7 @@ from presence.authorizing import (
 )
 from presence.certificate import GeneratedCertificate
 from presence.composing import permanent_state
-from presence.contentserver import Content, build_content, content_objects
+from presence.contentserver import Content, Objects, build_content, content_objects
 from presence.endpoints import all_points, http_sites, make_transport, tls_settings
 from presence.eventserver import EventServer
 from presence.gate import Gate
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
     from presence.authorization import RulesetPolicy
     from presence.config import Config, Listen
-    from presence.content.interfaces import IContentObjects
     from presence.interfaces import IPresenceStore
     from presence.permanent import PermanentState
     from presence.reading import Reading
@@ -112,7 +111,7 @@ class Node:
     permanent: PermanentState | None
     proxy: Proxy | None
     content: Content | None
-    objects: IContentObjects | None
+    objects: Objects | None
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
     removals: Removals

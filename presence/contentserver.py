@@ -16,25 +16,33 @@ from presence.content.ending import Ending
 from presence.content.keeping import Keeping, KeepingSettings
 from presence.content.objects import AllObjects, LocalObjects
 from presence.content.records import Quota
+from presence.content.remote import RemoteObjects
 from presence.content.server import ContentServer, ContentSettings
 from presence.content.store import ContentStore
 from presence.content.switch import PathSwitch
 from presence.subscribers import served_identity
 from presence.xdm import http_settings, known_subscribers
-from xcap.auth.digest import HttpDigestAuthenticator
+from pysip.transport.credentials import TlsSettings, load_credentials, load_trust_roots
+from xcap.agent import AgentSettings, HttpAgent
 from xcap.auth.identity import IdentityAsserter
+from xcap.clienttls import VerifiedServer
 from xcap.http.site import HttpSite
 from xcap.roots import Root, Roots
+from xcap.upstream import server_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.interfaces import IStreamClientEndpoint
+
     from presence.accesslog import AccessLog
     from presence.accounts import Accounts
-    from presence.config import Config
+    from presence.config import Config, ContentPeer
     from presence.content.interfaces import IContentObjects
     from presence.gate import Gate
     from pysip.auth.domains import Domains
+    from xcap.agent import Origin
+    from xcap.auth.digest import HttpDigestAuthenticator
     from xcap.interfaces import IHttpService
 
 _SWEEP = 60.0
@@ -144,15 +152,52 @@ def content_roots(config: Config) -> list[Root]:
     return found
 
 
-def content_objects(
-    config: Config, reactor: Any, content: Content | None
-) -> IContentObjects | None:
-    """What the Presence Server of this process asks of Content Servers (PRS-15), None without any.
+@attrs.define(eq=False)
+class Objects:
+    """The objects that the Presence Server of this process may ask for (PRS-15).
+
+    :ivar all: of this process, and of servers elsewhere.
+    """
+
+    all: IContentObjects
+    remotes: list[RemoteObjects]
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        for remote in self.remotes:
+            await remote.stop()
+
+
+def content_objects(config: Config, reactor: Any, content: Content | None) -> Objects | None:
+    """What the Presence Server of this process asks of Content Servers, None without any.
 
     :raises CredentialsError: a certificate for a server elsewhere cannot be used.
     """
-    found: list[IContentObjects] = []
     timeout = config.content.answer_timeout
+    found: list[IContentObjects] = []
     if content is not None:
         found.append(LocalObjects(content.roots, content.keeping, reactor, timeout))
-    return AllObjects(found) if found else None
+    remotes = [_remote(config, peer, reactor, timeout) for peer in config.content.server]
+    found += remotes
+    return Objects(AllObjects(found), remotes) if found else None
+
+
+def _remote(config: Config, peer: ContentPeer, reactor: Any, timeout: float) -> RemoteObjects:
+    own = load_credentials(peer.certificate, peer.key) if peer.key else None
+    trusted = load_trust_roots([peer.ca]) if peer.ca else None
+    settings = TlsSettings(credentials=own, trust_roots=trusted)
+
+    def connect(origin: Origin) -> IStreamClientEndpoint:
+        tls = VerifiedServer(origin.host, settings) if origin.scheme == "https" else None
+        return server_endpoint(reactor, origin.host, origin.port, tls=tls, timeout=timeout)
+
+    agent = HttpAgent(reactor, [peer.uri], None, AgentSettings(timeout=timeout), connect)
+    return RemoteObjects(
+        agent,
+        peer.uri,
+        reactor,
+        time.time,
+        IdentityAsserter(),
+        config.fetch.identity,
+        timeout,
+    )

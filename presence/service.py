@@ -235,6 +235,8 @@ class PresenceService(Service):
         # The answers that wait for the store leave while it commits what is queued.
         if node.documents is not None:
             await node.documents.stop()
+        if node.objects is not None:
+            await node.objects.stop()
         if node.content is not None:
             await node.content.stop()
         await node.store.stop()
