@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall
 
+    from presence.content.passage import ContentRecord
     from xcap.auth.audit import AuditEvent
     from xcap.http.settings import AccessRecord
     from xcap.proxylog import ProxyRecord
@@ -121,6 +122,25 @@ class AccessLog:
                 "received": record.received,
                 "sent": record.sent,
                 "seconds": round(record.duration, 6),
+            }
+        )
+
+    def content(self, record: ContentRecord) -> None:
+        """A request that the Content Server has answered; URIs of objects are secrets."""
+        self._tell(
+            {
+                "time": round(record.time, 3),
+                "server": "content",
+                "id": record.request_id,
+                "from": record.peer.address,
+                "tls": record.peer.tls_version,
+                "user": record.user,
+                "method": record.method,
+                "target": record.kind,
+                "status": record.status,
+                "received": record.received,
+                "sent": record.sent,
+                "seconds": round(record.seconds, 6),
             }
         )
 

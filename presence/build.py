@@ -27,8 +27,10 @@ from presence.authorizing import (
 )
 from presence.certificate import GeneratedCertificate
 from presence.composing import permanent_state
+from presence.contentserver import Content, Objects, build_content, content_objects
 from presence.endpoints import all_points, http_sites, make_transport, tls_settings
 from presence.eventserver import EventServer
+from presence.gate import Gate
 from presence.limits import DomainRates, PublicationLimits
 from presence.objects.published import ObjectLimits
 from presence.overload import LatencyGuard
@@ -82,6 +84,8 @@ class Node:
     :ivar authorization: decides by rules; None where they are not within reach.
     :ivar permanent: the permanent documents of presentities; None where they are out of reach.
     :ivar proxy: the Aggregation Proxy, None without that role.
+    :ivar content: the Content Server, None without that role.
+    :ivar objects: the objects of all Content Servers that this process knows; None without any.
     :ivar access: the log of the HTTP servers, None when there are none or it is not wanted.
     :ivar sites: the HTTP servers but that of operators, with their listening points.
     :ivar removals: ends what concerns users whose accounts are removed.
@@ -107,6 +111,8 @@ class Node:
     authorization: RulesetPolicy | None
     permanent: PermanentState | None
     proxy: Proxy | None
+    content: Content | None
+    objects: Objects | None
     access: AccessLog | None
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]]
     removals: Removals
@@ -158,7 +164,10 @@ def build_node(config: Config, reactor: Any) -> Node:
         if authorization is not None:
             events.set_watchers(authorization)
         permanent = permanent_state(config, reactor, events, authorization, reading)
-    proxy = build_proxy(config, reactor, accounts, domains, documents, guard.overloaded, access)
+    gate = Gate(config, reactor, accounts, access)
+    content = build_content(config, reactor, accounts, domains, gate, guard.overloaded, access)
+    beside = content.beside if content is not None and content.site is None else None
+    proxy = build_proxy(config, reactor, domains, documents, gate, guard.overloaded, access, beside)
     tls, generated = tls_settings(config, all_points(config))
     transports = [
         (listen, make_transport(config, listen, reactor, tls)) for listen in config.listen
@@ -183,8 +192,10 @@ def build_node(config: Config, reactor: Any) -> Node:
         authorization,
         permanent,
         proxy,
+        content,
+        content_objects(config, reactor, content),
         access,
-        http_sites(config, documents, proxy),
+        http_sites(config, documents, proxy, content),
         removals,
         Turns(reactor),
     )

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from presence.addresses import is_host, sip_protocol
 from presence.certificate import check_pair, read_certificates
+from presence.contenttables import ContentPeer, ContentTable
 from presence.rlstables import Rls
 from presence.ruletables import Composition, Override, Rules, Winfo
 from presence.tables import (
@@ -63,6 +64,8 @@ __all__ = [
     "Composition",
     "Config",
     "ConfigError",
+    "ContentPeer",
+    "ContentTable",
     "Decision",
     "Digest",
     "Documents",
@@ -109,12 +112,14 @@ Role = Literal[
     "rls-xdms",
     "shared-xdms",
     "aggregation-proxy",
+    "content-server",
 ]
 XDMS_ROLES: tuple[Role, ...] = ("presence-xdms", "rls-xdms", "shared-xdms")
 """Roles that hold documents."""
 SIP_ROLES: tuple[Role, ...] = ("presence-server", "rls", "registrar", *XDMS_ROLES)
 """Roles that speak SIP."""
 DEFAULT_PROXY_PORT = 8443
+DEFAULT_CONTENT_PORT = 8444
 
 DEFAULT_STATE_DIR = "~/.local/state/txpresence"
 AnyBackEnd = TypeVar("AnyBackEnd", bound=BackEnd)
@@ -134,7 +139,7 @@ class Config(Table, frozen=True):
     """
 
     state_dir: Text = DEFAULT_STATE_DIR
-    roles: tuple[Role, ...] = (*SIP_ROLES, "aggregation-proxy")
+    roles: tuple[Role, ...] = (*SIP_ROLES, "aggregation-proxy", "content-server")
     accounts: Text = "accounts.db"
     domains: tuple[Text, ...] = ("localhost",)
     domain_aliases: dict[str, Text] = msgspec.field(default_factory=_LOOPBACK_ALIASES.copy)
@@ -167,6 +172,7 @@ class Config(Table, frozen=True):
     fetch: Fetch = Fetch()
     rls: Rls = Rls()
     proxy: Proxy = Proxy()
+    content: ContentTable = ContentTable()
 
     def __post_init__(self) -> None:
         """Check what concerns several tables."""
@@ -202,6 +208,7 @@ class Config(Table, frozen=True):
                 raise WrongValueError(
                     ("xcap", "roots", root), domain, "one of domains", "add it to domains"
                 )
+        self._check_content()
         _check_distinct(self.listen, self.http_points())
         _check_ways(self.listen, self.fetch)
         if (
@@ -215,6 +222,23 @@ class Config(Table, frozen=True):
                 "document servers behind the proxy",
                 "add a [[proxy.backend]], or a role that ends in -xdms",
             )
+
+    def _check_content(self) -> None:
+        """The base URIs of the Content Server: of served domains, and apart from XCAP roots."""
+        for uri, domain in self.content.uris.items():
+            if domain.lower() not in {each.lower() for each in self.domains}:
+                raise WrongValueError(
+                    ("content", "uris", uri), domain, "one of domains", "add it to domains"
+                )
+            base = uri if uri.endswith("/") else f"{uri}/"
+            if self.content_shares and any(root.startswith(base) for root in self.xcap_roots()):
+                raise WrongValueError(
+                    ("content", "uris", uri),
+                    domain,
+                    "a URI with no XCAP root below it",
+                    'write for example "https://xcap.example.com/cs/", or give the Content'
+                    " Server a [[content.listen]]",
+                )
 
     @property
     def state_path(self) -> pathlib.Path:
@@ -236,6 +260,16 @@ class Config(Table, frozen=True):
         """The file of the document store."""
         return self.state_path / pathlib.Path(self.documents.path).expanduser()
 
+    @property
+    def content_path(self) -> pathlib.Path:
+        """The directory of the Content Server's objects."""
+        return self.state_path / pathlib.Path(self.content.path).expanduser()
+
+    @property
+    def content_shares(self) -> bool:
+        """Whether the Content Server is reached by the ports of the Aggregation Proxy."""
+        return "aggregation-proxy" in self.roles and not self.content.listen
+
     def http_points(self) -> list[tuple[Path, HttpListen]]:
         """Where the roles of this process speak HTTP, with the keys that say so."""
         points: list[tuple[Path, HttpListen]] = []
@@ -243,6 +277,8 @@ class Config(Table, frozen=True):
             points += [(("xdms", "listen", i), at) for i, at in enumerate(self.xdms.listen)]
         if "aggregation-proxy" in self.roles:
             points += [(("proxy", "listen", i), at) for i, at in enumerate(self.proxy.listen)]
+        if "content-server" in self.roles:
+            points += [(("content", "listen", i), at) for i, at in enumerate(self.content.listen)]
         return points
 
     def xcap_roots(self) -> dict[str, str]:
@@ -254,6 +290,20 @@ class Config(Table, frozen=True):
             }
         port = self.proxy.listen[0].port if self.proxy.listen else DEFAULT_PROXY_PORT
         return {_default_root(domain.lower(), port): domain.lower() for domain in self.domains}
+
+    def content_uris(self) -> dict[str, str]:
+        """The served domain of each base URI of the Content Server; they end in a slash."""
+        if self.content.uris:
+            return {
+                uri if uri.endswith("/") else f"{uri}/": domain.lower()
+                for uri, domain in self.content.uris.items()
+            }
+        if self.content_shares:
+            return {f"{root}cs/": domain for root, domain in self.xcap_roots().items()}
+        listen = self.content.listen
+        port = listen[0].port if listen else DEFAULT_CONTENT_PORT
+        domains = [domain.lower() for domain in self.domains]
+        return {f"{_default_root(domain, port, 'content')}cs/": domain for domain in domains}
 
     @property
     def access_log_path(self) -> pathlib.Path | None:
@@ -317,6 +367,11 @@ def load(path: str | os.PathLike[str] | None = None, state_dir: str | None = Non
             config = replace(config, listen=default_listen())
         if not config.proxy.listen and "aggregation-proxy" in config.roles:
             config = replace(config, proxy=replace(config.proxy, listen=default_http()))
+        if "content-server" in config.roles and not (
+            config.content.listen or config.content_shares
+        ):
+            listen = default_http(DEFAULT_CONTENT_PORT)
+            config = replace(config, content=replace(config.content, listen=listen))
         config = _resolve(config, pathlib.Path(name or ".").absolute().parent)
         _check_files(config)
     except WrongValueError as error:
@@ -331,9 +386,9 @@ def default_listen() -> tuple[Listen, ...]:
     return tuple(Listen(transport=t, address=a) for a in _loopback() for t in transports)
 
 
-def default_http() -> tuple[HttpListen, ...]:
+def default_http(port: int = DEFAULT_PROXY_PORT) -> tuple[HttpListen, ...]:
     """HTTPS on the loopback addresses that this machine has."""
-    return tuple(HttpListen(port=DEFAULT_PROXY_PORT, address=a) for a in _loopback())
+    return tuple(HttpListen(port=port, address=a) for a in _loopback())
 
 
 def _loopback() -> list[str]:
@@ -347,12 +402,12 @@ def _loopback() -> list[str]:
     return addresses
 
 
-def _default_root(domain: str, port: int) -> str:
-    """Where clients that were told nothing look for documents (XCAP-03)."""
+def _default_root(domain: str, port: int, name: str = "xcap") -> str:
+    """Where clients that were told nothing look for documents (XCAP-03), or objects."""
     if domain == "localhost" or not domain.strip("[]:.0123456789abcdef"):
         host = f"[{domain}]" if ":" in domain else domain
         return f"https://{host}:{port}/"
-    return f"https://xcap.{domain}/"
+    return f"https://{name}.{domain}/"
 
 
 def restart_required(old: Config, new: Config) -> list[str]:
@@ -509,7 +564,9 @@ def _resolve(config: Config, base: pathlib.Path) -> Config:
     def absolute(text: str) -> str:
         return str(base / pathlib.Path(text).expanduser()) if text else ""
 
-    def files(table: Listen | Tls | HttpListen | BackEnd, *names: str) -> dict[str, str]:
+    def files(
+        table: Listen | Tls | HttpListen | BackEnd | ContentPeer, *names: str
+    ) -> dict[str, str]:
         return {name: absolute(getattr(table, name)) for name in names}
 
     def http(points: tuple[HttpListen, ...]) -> tuple[HttpListen, ...]:
@@ -534,16 +591,27 @@ def _resolve(config: Config, base: pathlib.Path) -> Config:
             listen=http(config.proxy.listen),
             backend=back_ends(config.proxy.backend),
         ),
+        content=replace(
+            config.content,
+            listen=http(config.content.listen),
+            server=tuple(
+                replace(one, **files(one, "ca", "certificate", "key"))
+                for one in config.content.server
+            ),
+        ),
     )
 
 
 def _check_files(config: Config) -> None:
     """Try every file that is named (item 5 of the first cut: no surprise after the start)."""
-    tables: list[tuple[Path, Listen | Tls | HttpListen | BackEnd]] = [(("tls",), config.tls)]
+    tables: list[tuple[Path, Listen | Tls | HttpListen | BackEnd | ContentPeer]] = [
+        (("tls",), config.tls)
+    ]
     tables += [(("listen", i), point) for i, point in enumerate(config.listen)]
     tables += config.http_points()
     tables += [(("proxy", "backend", i), at) for i, at in enumerate(config.proxy.backend)]
     tables += [(("fetch", "server", i), at) for i, at in enumerate(config.fetch.server)]
+    tables += [(("content", "server", i), at) for i, at in enumerate(config.content.server)]
     for path, table in tables:
         try:
             if table.certificate:

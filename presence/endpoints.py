@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from presence.build import Node
     from presence.config import Config, Listen
+    from presence.contentserver import Content
     from presence.xdm import Documents, Proxy
     from pysip.interfaces import ITransport
     from xcap.http.site import HttpSite
@@ -53,6 +54,8 @@ def tls_settings(
             if generated is None:
                 names = {*config.domains, *config.domain_aliases, socket.gethostname()}
                 names |= {urlsplit(root).hostname or "" for root in config.xcap_roots()}
+                if "content-server" in config.roles:
+                    names |= {urlsplit(uri).hostname or "" for uri in config.content_uris()}
                 generated = ensure_certificate(config.state_path, sorted(names))
             files = (generated.certificate, generated.key)
         client_ca = listen.client_ca or config.tls.client_ca
@@ -107,7 +110,7 @@ def make_transport(
 
 
 def http_sites(
-    config: Config, documents: Documents | None, proxy: Proxy | None
+    config: Config, documents: Documents | None, proxy: Proxy | None, content: Content | None
 ) -> list[tuple[HttpSite, tuple[HttpListen, ...]]]:
     """The HTTP servers but that of operators, with their listening points."""
     sites: list[tuple[HttpSite, tuple[HttpListen, ...]]] = []
@@ -115,6 +118,8 @@ def http_sites(
         sites.append((documents.site, config.xdms.listen))
     if proxy is not None:
         sites.append((proxy.site, config.proxy.listen))
+    if content is not None and content.site is not None:
+        sites.append((content.site, config.content.listen))
     return sites
 
 

@@ -87,6 +87,31 @@ DOCUMENTS_LEFT = Problem(
     "nobody can reach them any more",
     "make the account again, and remove it while the document store works",
 )
+CONTENT_REFUSES = Problem(
+    211,
+    "content-refuses",
+    "critical",
+    "the content store refuses writes",
+    "uploads and removals of objects get 503; objects that are there can be read",
+    "make its directory writable: room on its disk, permissions, hardware; it is tried again"
+    " every second",
+)
+CONTENT_UNREADABLE = Problem(
+    212,
+    "content-unreadable",
+    "critical",
+    "the content store cannot be read",
+    "requests for objects get 503",
+    "make its directory readable; check the disk and the system log",
+)
+CONTENT_LOST = Problem(
+    213,
+    "content-lost",
+    "error",
+    "files of the content store are missing",
+    "their objects are gone: requests for them get 404",
+    "keep other programs away from its directory; check the disk",
+)
 OVERLOAD = Problem(
     301,
     "overload",
@@ -221,6 +246,9 @@ CATALOGUE: dict[str, Problem] = {
         DAMAGED_RECORD,
         STORE_UNREADABLE,
         DOCUMENTS_LEFT,
+        CONTENT_REFUSES,
+        CONTENT_UNREADABLE,
+        CONTENT_LOST,
         OVERLOAD,
         GUESSING,
         PROXY_LOOP,

@@ -92,6 +92,8 @@ class PresenceService(Service):
         if node.access is not None:
             node.access.start()
         await node.store.start()
+        if node.content is not None:
+            await node.content.store.start()
         await node.accounts.start()
         if node.documents is not None:
             await node.documents.store.start()
@@ -110,6 +112,8 @@ class PresenceService(Service):
         if node.lists is not None:
             node.lists.resume()
         node.removals.start()
+        if node.content is not None:
+            node.content.ending.start()
         if node.proxy is not None:
             node.proxy.start()
         self._running = True
@@ -165,7 +169,11 @@ class PresenceService(Service):
     def _listen_http(self, node: Node) -> None:
         """Open the HTTP ports for documents."""
         for site, points in node.sites:
-            proxy = node.proxy is not None and site is node.proxy.site
+            what = "document servers"
+            if node.proxy is not None and site is node.proxy.site:
+                what = "Aggregation Proxy"
+            elif node.content is not None and site is node.content.site:
+                what = "Content Server"
             for point in points:
                 address, port = site.listen(point.address, point.port, node.tls.get(point))
                 self._log.info(
@@ -173,11 +181,14 @@ class PresenceService(Service):
                     protocol="HTTPS" if point.tls else "HTTP",
                     host=address,
                     port=port,
-                    what="Aggregation Proxy" if proxy else "document servers",
+                    what=what,
                 )
         if node.proxy is not None:
             roots = ", ".join(self._config.xcap_roots())
             self._log.info("documents are below {roots}", roots=roots)
+        if node.content is not None:
+            uris = ", ".join(root.uri for root in node.content.roots)
+            self._log.info("objects are below {uris}", uris=uris)
 
     def _failed(self, failure: Any) -> None:
         known = (StoreError, AccountError, CredentialsError, CannotListenError, OSError, SSL.Error)
@@ -224,6 +235,10 @@ class PresenceService(Service):
         # The answers that wait for the store leave while it commits what is queued.
         if node.documents is not None:
             await node.documents.stop()
+        if node.objects is not None:
+            await node.objects.stop()
+        if node.content is not None:
+            await node.content.stop()
         await node.store.stop()
         node.registrar.stop()
         await DeferredList(node.ua.stop(), consumeErrors=True)

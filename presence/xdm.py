@@ -22,11 +22,7 @@ from presence.subscribers import (
     served_identity,
 )
 from xcap.aside import Aside
-from xcap.auth.audit import log_audit
-from xcap.auth.digest import DigestSettings, HttpDigestAuthenticator, nonce_windows
 from xcap.auth.identity import IdentityAsserter
-from xcap.auth.lockout import LockOut
-from xcap.auth.nonces import Nonces
 from xcap.document import Limits
 from xcap.exchange import ExchangeSettings
 from xcap.feed import ChangeFeed
@@ -54,8 +50,10 @@ if TYPE_CHECKING:
     from presence.backends import BackEnds
     from presence.config import Config
     from presence.eventserver import EventServer
+    from presence.gate import Gate
     from pysip.auth.domains import Domains
-    from xcap.interfaces import IApplicationUsage, ISubscribers
+    from xcap.auth.digest import HttpDigestAuthenticator
+    from xcap.interfaces import IApplicationUsage, IHttpService, ISubscribers
 
 SERVER = "XDM-serv/OMA1.0 txpresence"
 """Value of Server: the release of OMA XDM comes first (XDM-06)."""
@@ -194,14 +192,17 @@ def build_documents(
 def build_proxy(
     config: Config,
     reactor: Any,
-    accounts: Accounts,
     domains: Domains,
     documents: Documents | None,
+    gate: Gate,
     overloaded: Callable[[], float | None],
     access: AccessLog | None,
+    beside: Callable[[IHttpService], IHttpService] | None = None,
 ) -> Proxy | None:
     """The Aggregation Proxy, None when this process plays no such role.
 
+    :param gate: what guards the doors of all HTTP servers of this process.
+    :param beside: puts another service before it, that is reached by the same ports.
     :raises CredentialsError: a certificate for document servers elsewhere cannot be used.
     """
     if "aggregation-proxy" not in config.roles:
@@ -214,28 +215,7 @@ def build_proxy(
         interval=settings.health_interval,
     )
     servers = back_ends(reactor, documents, settings.backend, roots, timing)
-    audit = access.audited if access is not None else log_audit
-    authenticator = HttpDigestAuthenticator(
-        accounts,
-        roots.realm,
-        Nonces(os.urandom(32), settings.nonce_lifetime),
-        settings=DigestSettings(
-            algorithms=settings.algorithms,
-            qop=("auth", "auth-int") if settings.qop == "both" else (settings.qop,),
-            sessions=settings.session_algorithms,
-            without_qop=settings.allow_no_qop,
-        ),
-        windows=nonce_windows(settings.nonce_lifetime, clock=reactor.seconds),
-        lock_out=LockOut(
-            settings.max_failures,
-            settings.max_failures_anywhere,
-            settings.failure_window,
-            settings.block_time,
-            clock=reactor.seconds,
-        ),
-        usernames=accounts.username if settings.userhash else None,
-        audit=audit,
-    )
+    authenticator = gate.authenticator(roots.realm)
     asserter = IdentityAsserter()
     identity = f"sip:aggregation-proxy@{domains.default}"
     merged = MergedDocuments(
@@ -259,9 +239,10 @@ def build_proxy(
         canonical=lambda uri: served_identity(uri, domains),
         canonical_user=lambda uri: served_identity(uri, domains),
         access=access.proxied if access is not None else None,
-        audit=audit,
+        audit=gate.audit,
     )
-    site = HttpSite(proxy, reactor, http_settings(config), overloaded=overloaded)
+    service = proxy if beside is None else beside(proxy)
+    site = HttpSite(service, reactor, http_settings(config), overloaded=overloaded)
     return Proxy(proxy, authenticator, servers, merged, site)
 
 
@@ -280,6 +261,7 @@ def http_settings(config: Config) -> HttpSettings:
         block=http.header_size,
         fields=http.header_fields,
         body=http.body_size,
+        streamed=config.content.size if "content-server" in config.roles else 0,
         connections=http.connections,
         per_address=http.connections_per_address,
         handshake=http.handshake_timeout,

@@ -21,6 +21,8 @@ from xcap.records import Head, Headers, HttpPeer, HttpResponse
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+    from xcap.transfer import Transfer
+
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods of which a repetition does no harm (RFC 9110 section 9.2.2)."""
 
@@ -158,10 +160,12 @@ class HttpAgent:
         uri: str,
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
+        transfer: Transfer | None = None,
     ) -> HttpResponse:
         """Send a request; redirects are followed and challenges answered.
 
         :param uri: absolute, percent-encoded; its path and query are sent as they are.
+        :param transfer: bodies that are not held; then ``body`` is empty.
         :raises NoAnswer: there is no answer, or none that could be believed.
         :raises ValueError: ``uri`` is no HTTP URI.
         """
@@ -170,14 +174,14 @@ class HttpAgent:
             origin, target = split_uri(uri)
             if origin not in self._allowed:
                 raise NoAnswer("redirect", origin.authority, "it is none of the configured servers")
-            response = await self._authenticated(origin, method, target, fields, body)
+            response = await self._authenticated(origin, method, target, fields, body, transfer)
             location = response.header("location")
             if response.status not in (301, 302, 303, 307, 308) or location is None:
                 return response
             if response.status == 303:
                 if method not in ("GET", "HEAD"):
                     return response  # done; the Location only describes the outcome
-                body = b""
+                body, transfer = b"", None
             try:
                 split_uri(uri := urljoin(uri, location))
             except ValueError:
@@ -189,7 +193,13 @@ class HttpAgent:
         await DeferredList([pool.stop() for pool in self._pools.values()])
 
     async def _authenticated(
-        self, origin: Origin, method: str, target: str, fields: list[tuple[str, str]], body: bytes
+        self,
+        origin: Origin,
+        method: str,
+        target: str,
+        fields: list[tuple[str, str]],
+        body: bytes,
+        transfer: Transfer | None,
     ) -> HttpResponse:
         """Send a request with credentials as far as they are asked for."""
         credentials, server = self.credentials, origin.authority
@@ -197,10 +207,13 @@ class HttpAgent:
         challenges, repeated = 0, False
         while True:
             try:
-                response = await self._send(origin, method, target, fields, value, body)
+                response = await self._send(origin, method, target, fields, value, body, transfer)
             except UpstreamFailure as failure:
                 # a connection kept open may have been closed by the server meanwhile
-                if repeated or failure.kind != "reset" or method not in IDEMPOTENT:
+                harmless = method in IDEMPOTENT or (
+                    transfer is not None and transfer.sends and not transfer.begun
+                )
+                if repeated or failure.kind != "reset" or not harmless:
                     raise self._no_answer(origin, failure) from None
                 repeated = True
                 self._pool(origin).drop_idle()
@@ -231,6 +244,7 @@ class HttpAgent:
         fields: list[tuple[str, str]],
         authorization: str | None,
         body: bytes,
+        transfer: Transfer | None,
     ) -> HttpResponse:
         """Send a request once.
 
@@ -242,8 +256,9 @@ class HttpAgent:
         if authorization is not None:
             every.append(("authorization", authorization))
         head = Head(method, target, origin.authority, Headers(every), HttpPeer(""))
-        octets = request_octets(head, body)
-        return await self._pool(origin).exchange(octets, head_only=method == "HEAD")
+        octets = request_octets(head, body, transfer)
+        pool = self._pool(origin)
+        return await pool.exchange(octets, head_only=method == "HEAD", transfer=transfer)
 
     def _no_answer(self, origin: Origin, failure: UpstreamFailure) -> NoAnswer:
         text = _TEXTS[failure.kind]

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 
 from xcap.records import HttpResponse
+from xcap.transfer import Sending, TooLarge
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, ITCPTransport
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from xcap.pool import ConnectionPool
     from xcap.records import Head
+    from xcap.transfer import Sink, Transfer
 
 FailureKind = Literal["refused", "unreachable", "busy", "reset", "tls", "invalid", "large", "late"]
 
@@ -69,16 +71,19 @@ class ExchangeSettings:
     body: int = 8 << 20
 
 
-def request_octets(head: Head, body: bytes) -> bytes:
+def request_octets(head: Head, body: bytes, transfer: Transfer | None = None) -> bytes:
     """A request as it goes on the wire, its target octet for octet as in ``head`` (AGP-54).
 
     Content-Length is written anew; the other fields stay as they are.
 
+    :param transfer: has the body to follow, once the server wants it.
     :raises ValueError: a line would not be one line: a bug.
     """
     lines = [f"{head.method} {head.target} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in head.headers.fields if name != "content-length"]
-    if body or head.method in _WITH_BODY:
+    if transfer is not None and transfer.sends:
+        lines += [f"content-length: {transfer.length}", "expect: 100-continue"]
+    elif body or head.method in _WITH_BODY:
         lines.append(f"content-length: {len(body)}")
     for line in lines:
         if _NO_LINE.search(line):
@@ -103,18 +108,24 @@ class Connection(Protocol):
         self._lost = False
         self._result: Deferred[HttpResponse] | None = None
         self._timer: IDelayedCall | None = None
+        self._transfer: Transfer | None = None
+        self._sending: Sending | None = None
+        self._sink: Sink | None = None
 
     def connectionMade(self) -> None:
         """The connection stands; it does not wait for more to send."""
         self.transport.setTcpNoDelay(True)
         self._pool.made(self)
 
-    def request(self, octets: bytes, head_only: bool) -> Deferred[HttpResponse]:
+    def request(
+        self, octets: bytes, head_only: bool, transfer: Transfer | None = None
+    ) -> Deferred[HttpResponse]:
         """Send a request; its Deferred fails with :class:`UpstreamFailure`.
 
         Cancelling it closes the connection.
 
         :param head_only: the answer has no body, since the request is HEAD.
+        :param transfer: bodies that are not held, and the time for them.
         """
         self._head_only = head_only
         self._parser = HttpResponseParser(self)
@@ -127,8 +138,15 @@ class Connection(Protocol):
         result: Deferred[HttpResponse] = Deferred(self._cancelled)
         self._result = result
         self._began = self._clock.seconds()
-        self._timer = self._clock.callLater(self._settings.first_byte, self._fail, "late")
+        self._transfer = transfer
+        self._sink = None
+        patience = self._settings.first_byte if transfer is None else transfer.seconds
+        self._timer = self._clock.callLater(patience, self._fail, "late")
         self.transport.write(octets)
+        if transfer is not None and transfer.sends:
+            self._sending = Sending(
+                transfer, self.transport, self._clock, lambda: self._fail("reset")
+            )
         return result
 
     def dataReceived(self, data: bytes) -> None:
@@ -136,7 +154,7 @@ class Connection(Protocol):
         if self._result is None:
             self.close()  # nobody has asked
             return
-        if not self._received and self._timer is not None:
+        if not self._received and self._timer is not None and self._transfer is None:
             left = self._began + self._settings.whole - self._clock.seconds()
             self._timer.reset(max(0.0, left))
         self._received += len(data)
@@ -191,35 +209,60 @@ class Connection(Protocol):
         if not 200 <= status <= 599 or self._parser.get_http_version() not in ("1.1", "1.0"):
             self._problem = "invalid"
         self._complete = self._head_only
+        if self._transfer is not None:
+            self._sink = self._transfer.sink(HttpResponse(status, tuple(self._fields)))
 
     def on_body(self, body: bytes) -> None:
         """Octets of the body, without transfer coding."""
         if self._complete:
             self._extra = True
             return
+        if self._sink is not None:
+            self._hand_on(self._sink, body)
+            return
         self._body.append(body)
         self._size += len(body)
         if self._size > self._settings.body:
             self._problem = "large"
 
+    def _hand_on(self, sink: Sink, body: bytes) -> None:
+        """Give octets to somebody who may want to wait."""
+        try:
+            waiting = sink.take(body)
+        except TooLarge:
+            self._problem = "large"
+            return
+        if waiting is not None and not waiting.called:
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+            waiting.addCallback(self._read_on)
+
+    def _read_on(self, _: None) -> None:
+        if not self._lost:
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+
     def on_message_complete(self) -> None:
-        """The answer is complete; an interim one is forgotten."""
+        """The answer is complete; an interim one is forgotten, but it can ask for the body."""
         if self._in_body:
             self._complete = True
-        else:
-            self._fields.clear()
+            return
+        self._fields.clear()
+        if self._sending is not None and self._parser.get_status_code() == 100:
+            self._sending.begin()
 
     # -- outcomes -----------------------------------------------------------------------
 
     def _succeed(self) -> None:
+        sent = self._sending is None or self._sending.done
         result = self._finish()
-        self.usable = self._keep and not self._extra
+        self.usable = self._keep and not self._extra and sent
         if not self.usable:
             self.close()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         result.callback(HttpResponse(self._status, tuple(self._fields), body))
 
     def _fail(self, kind: FailureKind) -> None:
+        if self._result is None:
+            return
         result = self._finish()
         self.close()
         result.errback(UpstreamFailure(kind, True))
@@ -234,6 +277,9 @@ class Connection(Protocol):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.stop()
         return result
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
 
     from xcap.records import HttpResponse
+    from xcap.transfer import Transfer
 
 
 class _Connecting(Factory):
@@ -77,9 +78,12 @@ class ConnectionPool:
         """Connections without a request."""
         return len(self._idle)
 
-    async def exchange(self, octets: bytes, *, head_only: bool = False) -> HttpResponse:
+    async def exchange(
+        self, octets: bytes, *, head_only: bool = False, transfer: Transfer | None = None
+    ) -> HttpResponse:
         """Send a request and wait for its answer.
 
+        :param transfer: bodies that are not held.
         :raises UpstreamFailure: there is none.
         """
         if self._stopped:
@@ -89,7 +93,7 @@ class ConnectionPool:
             connection = self._take()
             if connection is None:
                 connection = await self._connect()
-            response = await connection.request(octets, head_only)
+            response = await connection.request(octets, head_only, transfer)
             self._put(connection)
             return response
         finally:

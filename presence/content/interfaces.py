@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+
+    from presence.content.records import Change, Content, ContentObject, Usage
+    from xcap.histogram import Histogram
+    from xcap.streams import Source
 
 
 @attrs.frozen(slots=True)
@@ -56,3 +60,78 @@ class IContentObjects(Interface):
 
         :param until: wall-clock seconds.
         """
+
+
+class IUpload(Interface):
+    """Content that is on its way into a store."""
+
+    size: int = Attribute("Octets so far.")
+
+    def take(piece: bytes) -> Deferred[None] | None:
+        """As :meth:`xcap.streams.Intake.take`.
+
+        :raises xcap.errors.StoreUnavailable: the medium takes no more.
+        """
+
+    def finish() -> Deferred[Content]:
+        """All has come; fires when the content is flushed to the disk.
+
+        :raises xcap.errors.StoreUnavailable: (in the Deferred) the medium takes no more.
+        """
+
+    def abandon() -> None:
+        """It is not wanted any more; says nothing once :meth:`finish` has fired."""
+
+
+class IContentStore(Interface):
+    """Durable objects of users.
+
+    All Deferreds fire in the reactor thread, and fail with
+    :class:`xcap.errors.StoreUnavailable` while the medium does not work.
+    """
+
+    failed: bool = Attribute("True while the medium refuses writes.")
+    oldest: float = Attribute("Seconds that the oldest change has waited to become durable.")
+    commits: int = Attribute("Batches that became durable.")
+    rows: int = Attribute("Changes in them.")
+    refused: int = Attribute("Batches that the medium has refused.")
+    latency: Histogram = Attribute("Seconds that commits took.")
+    objects: int = Attribute("How many objects there are.")
+    octets: int = Attribute("Octets of all of them together.")
+
+    def start() -> Deferred[None]:
+        """Open the medium, and put in order what a crash has left (AGP-113).
+
+        :raises xcap.store.errors.StoreError: (in the Deferred) with a text for the operator.
+        """
+
+    def stop() -> Deferred[None]:
+        """Commit what is queued and close."""
+
+    def upload() -> IUpload:
+        """Begin to take content."""
+
+    def discard(content: Content) -> None:
+        """Content that was complete is not wanted after all."""
+
+    def change(change: Change) -> Deferred[Any]:
+        """Make a change durable: the object as it is now, or how many have gone.
+
+        :raises presence.content.records.QuotaExceeded: (in the Deferred) no room for it.
+        :raises presence.content.records.Vanished: (in the Deferred) it is not as expected.
+        """
+
+    def find(id: str) -> Deferred[ContentObject | None]:
+        """An object, also one whose time is over and that is still there."""
+
+    def listing(owner: str) -> Deferred[list[ContentObject]]:
+        """All objects of a user, the oldest first."""
+
+    def usage(owner: str) -> Deferred[Usage]:
+        """What a user has."""
+
+    def read(id: str, whole: int) -> Deferred[tuple[ContentObject, bytes | None] | None]:
+        """An object with its content where that has up to ``whole`` octets, at one go."""
+
+    def source(found: ContentObject, first: int, length: int) -> Deferred[Source | None]:
+        """A part of the content of an object, in pieces; None when it has gone meanwhile."""

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import TYPE_CHECKING
 
 from xcap.errors import XcapError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
@@ -25,16 +29,24 @@ _OVERHEAD = 16384
 class _Octets:
     """Content as it gathers; one piece stays what it is, more are joined as they come."""
 
-    __slots__ = ("_content", "_keep", "size")
+    __slots__ = ("_content", "_keep", "_sink", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._keep = True
+        self._sink: Callable[[bytes], None] | None = None
         self._content: bytes | bytearray = b""
+
+    def into(self, sink: Callable[[bytes], None]) -> None:
+        """Hand on what comes instead of gathering it; nothing has come yet."""
+        self._keep = False
+        self._sink = sink
 
     def _add(self, piece: bytes) -> None:
         self.size += len(piece)
         if not self._keep:
+            if self._sink is not None:
+                self._sink(piece)
             return
         if not self._content:
             self._content = piece
@@ -66,8 +78,13 @@ class LengthBody(_Octets):
     def discard(self, limit: int) -> bool:
         """Forget what comes; False when that is more than ``limit`` octets."""
         self._keep = False
+        self._sink = None
         self._content = b""
         return self._length - self.size <= limit
+
+    def allows(self, limit: int) -> bool:
+        """Whether it has no more octets than that."""
+        return self._length <= limit
 
     def feed(self, data: bytes) -> bytes:
         """Take what belongs to the body and give back the rest."""
@@ -111,8 +128,14 @@ class ChunkedBody(_Octets):
     def discard(self, limit: int) -> bool:
         """Forget what comes, ``limit`` octets more at most."""
         self._keep = False
+        self._sink = None
         self._content = b""
         self._limit = self.size + limit
+        return True
+
+    def allows(self, limit: int) -> bool:
+        """Set another limit; how much there will be nobody knows."""
+        self._limit = limit
         return True
 
     def feed(self, data: bytes) -> bytes:

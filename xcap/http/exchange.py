@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,6 +12,7 @@ from xcap.http.body import ChunkedBody, LengthBody
 from xcap.http.messages import forwarded_peer, refusal
 from xcap.http.settings import AccessRecord
 from xcap.records import Head, HttpPeer, HttpResponse
+from xcap.streams import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,9 @@ class Exchange:
         :meth:`wake`.  Raises :exc:`Gone` or XcapError when there will be none.
     :ivar body: None without one.
     :ivar began: clock time of the end of its head.
+    :ivar patience: seconds that the body may take to come, None for those of the settings.
+    :ivar held: fires when the service takes more of the body; None while it does.
+    :ivar throttle: to be called when it does.
     :ivar work: what the service does, if it could not answer at once.
     :ivar settled: an answer has been sent.
     :ivar last: the connection has to end with the answer.
@@ -47,9 +52,12 @@ class Exchange:
         "began",
         "body",
         "head",
+        "held",
         "last",
+        "patience",
         "request",
         "settled",
+        "throttle",
         "wall",
         "work",
     )
@@ -78,6 +86,9 @@ class Exchange:
         self.work: Deferred[HttpResponse | None] | None = None
         self.settled = False
         self.last = request.close
+        self.patience: float | None = None
+        self.held: Deferred[None] | None = None
+        self.throttle: Callable[[], None] | None = None
 
     @property
     def safe(self) -> bool:
@@ -95,6 +106,10 @@ class Exchange:
             outcome = await self._serving.service.begin(self.head)
             if isinstance(outcome, HttpResponse):
                 return outcome
+            if isinstance(outcome, Intake):
+                return await self._take_in(outcome)
+            if self.request.length > self._serving.settings.body:
+                raise XcapError(413, "the body is too large")
             return await outcome(b"" if self.body is None else await self._octets(self.body))
         except XcapError as error:
             return refusal(error)
@@ -111,11 +126,46 @@ class Exchange:
 
     async def _octets(self, body: LengthBody | ChunkedBody) -> bytes:
         """The whole body (XCAP-114)."""
+        await self._whole(body)
+        return body.octets()
+
+    async def _whole(self, body: LengthBody | ChunkedBody) -> None:
         self._ask(self, body)
         if not body.done:
             self._waiter = Deferred()
             await self._waiter
-        return body.octets()
+
+    async def _take_in(self, intake: Intake) -> HttpResponse:
+        """Hand the body on as it comes."""
+        body = self.body
+        self.patience = intake.seconds
+        try:
+            if body is not None:
+                if not body.allows(intake.limit):
+                    raise XcapError(413, "the body is too large")
+                body.into(partial(self._piece, intake))
+                await self._whole(body)
+            return await intake.finish()
+        except BaseException as error:
+            intake.abandon(error)
+            raise
+
+    def _piece(self, intake: Intake, piece: bytes) -> None:
+        try:
+            waiting = intake.take(piece)
+        except XcapError:
+            raise
+        except Exception:
+            self._serving.log.failure("a body cannot be taken")
+            raise XcapError(500) from None
+        if waiting is not None and self.held is None:
+            self.held = waiting
+            waiting.addCallback(self._release)
+
+    def _release(self, _: None) -> None:
+        self.held = None
+        if self.throttle is not None:
+            self.throttle()
 
     @property
     def waits(self) -> bool:

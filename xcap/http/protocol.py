@@ -15,6 +15,7 @@ from xcap.http.exchange import NOBODY, Exchange, Gone
 from xcap.http.link import Link, Phase
 from xcap.http.messages import CONTINUE, check_partial, parse_head, refusal
 from xcap.http.settings import AccessRecord
+from xcap.streams import Outflow, StreamedResponse
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -40,7 +41,8 @@ class HttpConnection(Link):
         self._skipped = False
         self._exchange: Exchange | None = None
         self._reading = False  # what comes is the body of the exchange
-        self._body_began = 0.0
+        self._body_began = 0.0  # this, or the one of the answer in pieces
+        self._outflow: Outflow | None = None
         self._looping = False
         self._resuming = False
 
@@ -56,7 +58,9 @@ class HttpConnection(Link):
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
-        if exchange.waits:
+        if self._outflow is not None:
+            self._outflow.stop()
+        elif exchange.waits:
             exchange.wake(Gone())
         elif exchange.work is not None and exchange.safe:
             exchange.work.cancel()
@@ -77,9 +81,10 @@ class HttpConnection(Link):
     def _throttle(self) -> None:
         """Stop reading while more waits than a client may have waiting (AGP-76)."""
         settings = self.serving.settings
-        full = False
+        exchange = self._exchange
+        full = exchange is not None and exchange.held is not None
         # a head that has begun to come has bounds of its own
-        if self.phase is Phase.SERVING or self.choked or self._resuming:
+        if not full and (self.phase is Phase.SERVING or self.choked or self._resuming):
             full = (
                 len(self._buffer) > settings.waiting
                 or self._buffer.count(_END) >= settings.pipelined
@@ -88,6 +93,9 @@ class HttpConnection(Link):
 
     def unchoked(self) -> None:
         """The client has taken the answers: go on."""
+        if self._outflow is not None:
+            self._outflow.unchoke()
+            return
         self._proceed()
         self._throttle()
 
@@ -176,6 +184,9 @@ class HttpConnection(Link):
         :raises Gone: it will never be complete.
         :raises XcapError: what has come of it is malformed or too large.
         """
+        patience = exchange.patience
+        if patience is not None:
+            exchange.throttle = self._throttle
         if self._buffer:
             self._take(exchange, body)
         if body.done:
@@ -188,6 +199,8 @@ class HttpConnection(Link):
         now = self.serving.clock.seconds()
         self._body_began = now
         self.deadline = min(now + settings.body_time, exchange.began + settings.whole)
+        if patience is not None:
+            self.deadline = now + patience
         self._reading = True
         if exchange.request.expects and not body.size:
             self.write(CONTINUE)
@@ -218,12 +231,17 @@ class HttpConnection(Link):
                 exchange.wake(error)
             return
         if not body.done:
+            if exchange.held is not None:
+                self._throttle()
             return
         self._reading = False
         if exchange.settled:
             self._next_request(0)
         else:
-            self.deadline = exchange.began + self.serving.settings.whole
+            began = exchange.began
+            if exchange.patience is not None:
+                began = self.serving.clock.seconds()
+            self.deadline = began + self.serving.settings.whole
             exchange.wake()
         if self._buffer or self.stopped:
             self._throttle()
@@ -235,6 +253,8 @@ class HttpConnection(Link):
         serving = self.serving
         if exchange.work is not None:
             serving.working.discard(exchange.work)
+        if (exchange.settled or self.lost) and isinstance(response, StreamedResponse):
+            response.source.close()
         if exchange.settled:
             serving.settle()
         elif self.lost:
@@ -260,8 +280,13 @@ class HttpConnection(Link):
         if drain and not close:
             close = not self._drainable(exchange)
         method = exchange.request.method
+        streamed = response if isinstance(response, StreamedResponse) else None
+        if streamed is not None:
+            close = close or drain
         try:
-            data = self.serving.encoded(response, method, close=close)
+            # without a body, Content-Length is what the answer says
+            headed = method if streamed is None else "HEAD"
+            data = self.serving.encoded(response, headed, close=close)
         except ValueError:
             self.serving.log.failure(
                 "an answer to {method} cannot be sent (connection {number})",
@@ -271,7 +296,15 @@ class HttpConnection(Link):
             close = True
             response = refusal(XcapError(500))
             data = self.serving.encoded(response, method, close=True)
+            if streamed is not None:
+                streamed.source.close()
+                streamed = None
         self.write(data)
+        if streamed is not None:
+            if method != "HEAD":
+                self._pour(exchange, streamed, close=close)
+                return
+            streamed.source.close()
         exchange.tell(response.status, 0 if method == "HEAD" else len(response.body))
         if close:
             self._end(len(data), clean=not drain and not self._buffer)
@@ -279,6 +312,38 @@ class HttpConnection(Link):
             self._drain(exchange)
         else:
             self._next_request(len(data))
+
+    def _pour(self, exchange: Exchange, response: StreamedResponse, *, close: bool) -> None:
+        """Send the body of an answer as the client takes it."""
+        settings = self.serving.settings
+        outflow = self._outflow = Outflow(response.source, self.write, lambda: self.choked)
+        length = int(response.header("content-length") or 0)
+        now = self._body_began = self.serving.clock.seconds()
+        self.deadline = now + settings.body_grace + length / settings.body_rate
+
+        def poured(complete: bool) -> None:
+            self._outflow = None
+            exchange.tell(response.status, outflow.sent, gone=self.lost)
+            if self.lost:
+                self.serving.counters.gone += 1
+            elif not complete or outflow.sent != length:
+                self.abort()  # there is no other way to tell
+            elif close:
+                self._end(settings.waiting, clean=not exchange.unread and not self._buffer)
+            else:
+                self._next_request(settings.waiting)
+
+        def broken(failure: Failure) -> None:
+            self.serving.log.failure(
+                "the body of an answer has failed (connection {number})",
+                failure,
+                number=self.peer.connection,
+            )
+            poured(False)
+
+        work = Deferred.fromCoroutine(outflow.run())
+        work.addCallbacks(poured, broken)
+        work.addErrback(self._failed)
 
     def _drainable(self, exchange: Exchange) -> bool:
         """Whether the rest of a refused body can be read away (AGP-28).
@@ -349,12 +414,20 @@ class HttpConnection(Link):
                 return
             if exchange.body.size < settings.body_rate * elapsed:
                 self._too_slow(exchange)
+        elif self._outflow is not None:
+            settings = self.serving.settings
+            elapsed = now - self._body_began
+            if elapsed > settings.body_grace and self._outflow.sent < settings.body_rate * elapsed:
+                self.expired()
 
     def expired(self) -> None:
         """The deadline of what the connection is busy with has passed."""
         exchange = self._exchange
         if self.phase is Phase.SERVING and exchange is not None:
-            if self._reading:
+            if self._outflow is not None:
+                self.serving.counters.timeouts += 1
+                self.abort()
+            elif self._reading:
                 self._too_slow(exchange)
             else:
                 self._give_up(exchange)

@@ -158,7 +158,7 @@ class Serving:
         settings = self.settings
         if settings.hosts and host_of(request.authority) not in settings.hosts:
             return refusal(XcapError(421, "this host is not served here"))
-        if request.length > settings.body:
+        if request.length > settings.body and request.length > settings.streamed:
             return refusal(XcapError(413, "the body is too large"))
         after = self._refuse_after()
         if after is None:

@@ -21,6 +21,7 @@ class HttpSettings:
     :ivar block: header fields together (431).
     :ivar fields: number of header fields (431).
     :ivar body: request body, after removal of the chunked coding (413).
+    :ivar streamed: the same where the service takes it in pieces, if that is more.
     :ivar refused_body: of the body of a refused request, what is read so that the connection
         can go on (AGP-28).
     :ivar pipelined: requests that may wait on a connection before no more is read from it.
@@ -57,6 +58,7 @@ class HttpSettings:
     block: int = 16384
     fields: int = 100
     body: int = 1 << 20
+    streamed: int = 0
     refused_body: int = 65536
     pipelined: int = 100
     waiting: int = 65536

@@ -1,0 +1,1 @@
+"""SQL of the Content Server's store: one script per version."""
