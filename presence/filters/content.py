@@ -22,7 +22,8 @@ from presence.pidf.write import serialize
 
 __all__ = ["PIDF", "WATCHERINFO", "Kind", "select"]
 
-_NODE = 10  # units for each node that is looked at in Python
+_NODE = 4  # units for a node that is looked at once more
+_PAIRS = 10  # pairs of nodes that validation with errors compares for a unit
 _ROUNDS = 16
 
 
@@ -42,7 +43,6 @@ def select(document: bytes, what: What, kind: Kind = PIDF) -> bytes | None:
     root = parse_own(document)
     budget = Budget()
     evaluation = Evaluation(root, budget)
-    budget.spend(_NODE * evaluation.size)
     # all of it before anything is taken away: conditions may be about what is not delivered
     included = _Nodes.of(what.includes, evaluation, root) if what.includes else None
     excluded = _Nodes.of(what.excludes, evaluation, root)
@@ -55,7 +55,7 @@ def select(document: bytes, what: What, kind: Kind = PIDF) -> bytes | None:
         if len(root) == 0 and not bare:
             return None
     else:
-        included.drop_detached(root, budget)
+        included.drop_detached(root)
         if not included:
             return None
         changed |= reduction.include(included)
@@ -98,10 +98,9 @@ class _Nodes:
                 found.whole.update(dict.fromkeys(evaluation.elements(selection)))
         return found
 
-    def drop_detached(self, root: etree._Element, budget: Budget) -> None:
+    def drop_detached(self, root: etree._Element) -> None:
         """Forget what is not in the document any more: exclusion wins (FLT-11)."""
         there = set(root.iter())
-        budget.spend(len(there))
         self.whole = {each: None for each in self.whole if each in there}
         self.shallow = {each: None for each in self.shallow if each in there}
         kept = {
@@ -174,7 +173,6 @@ class _Reduction:
 
     def _is_needed(self, element: etree._Element, parent: etree._Element) -> bool:
         """Whether a parent of a well known kind must have the element."""
-        self._budget.spend(_NODE)
         tag = element.tag
         if tag in self._kind.children.get(parent.tag, ()):
             self._budget.spend(len(parent))
@@ -191,9 +189,7 @@ class _Reduction:
         """
         marked = set(nodes.shallow) | set(nodes.attributes)
         for element in (*nodes.whole, *nodes.shallow, *nodes.attributes):
-            self._budget.spend(_NODE)
             for ancestor in element.iterancestors():
-                self._budget.spend(1)
                 if ancestor in marked:
                     break
                 marked.add(ancestor)
@@ -203,7 +199,6 @@ class _Reduction:
             element = waiting.pop()
             if element in nodes.whole:
                 continue
-            self._budget.spend(_NODE * (1 + len(element)))
             changed |= self._reduce(element, nodes, marked)
             waiting += [child for child in element if child in marked and child not in nodes.whole]
         if self._doubtful:
@@ -271,7 +266,7 @@ class _Reduction:
 
     def _valid(self) -> bool:
         """Whether the document is valid; telling of errors takes time in the square of its size."""
-        self._budget.spend(_NODE * self._size + self._size * self._size // 100)
+        self._budget.spend(_NODE * self._size + self._size * self._size // _PAIRS)
         validator = self._kind.validator
         return validator is None or validator().validate(self._root)
 

@@ -31,7 +31,9 @@ _SPACE: Final = re.compile(f"[{_WHITE}]*")
 _QNAME: Final = re.compile(f"(?:({NCNAME}):)?({NCNAME})")
 _LITERAL: Final = re.compile("\"([^\"]*)\"|'([^']*)'")
 _NUMBER: Final = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
-_DIGITS: Final = 40  # characters of a number; with more it would not be one but for its size
+# bounds of a number, such that writing it keeps to them
+_DIGITS: Final = 40
+_HUGE: Final = 1e39
 
 
 @attrs.frozen(slots=True)
@@ -184,7 +186,10 @@ class _Parser:
         number = self._match(_NUMBER)
         if number is None or len(number[0].lstrip("-0")) > _DIGITS:
             raise FilterError("erroneous expression")
-        return float(number[0])
+        value = float(number[0])
+        if abs(value) >= _HUGE:
+            raise FilterError("erroneous expression")
+        return value
 
     def _step(self) -> str:
         return "*" if self._take("*") else self._name(element=True)
@@ -249,7 +254,7 @@ def write_expression(path: Path, prefix: Callable[[str], str]) -> str:
         if isinstance(each.value, str):
             value = f"'{each.value}'" if '"' in each.value else f'"{each.value}"'
         else:
-            value = format(Decimal(repr(each.value)), "f")
+            value = format(Decimal(repr(each.value)), "f").removesuffix(".0")
         return f"{operand}{each.operator}{value}"
 
     def bracket(conditions: Conditions) -> str:

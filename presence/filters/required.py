@@ -19,6 +19,7 @@ from xcap.schemas import PRESENCE, declarations
 _WATCHERINFO: Final = "urn:ietf:params:xml:ns:watcherinfo"
 _R: Final = f"{{{names.RPID}}}"
 _O: Final = f"{{{names.OMA}}}"
+_G: Final = f"{{{names.GEOPRIV}}}"
 _W: Final = f"{{{_WATCHERINFO}}}"
 _PLACE_IS: Final = f"{_R}place-is"
 
@@ -29,7 +30,7 @@ class Kind:
 
     :ivar attributes: mandatory attributes by element.
     :ivar children: by element, names of children of which there must be one.
-    :ivar known: namespaces of which all of that is said here.
+    :ivar known: how the tags begin of which all of that is said here.
     :ivar covers: whether the schema speaks of an element at all.
     :ivar validator: the compiled schema, None where nothing but ``known`` is ever reduced.
     """
@@ -62,18 +63,16 @@ PIDF: Final = Kind(
         names.DEVICE: (names.DEVICE_ID,),
         f"{_O}service-description": (f"{_O}service-id", f"{_O}version"),
         f"{_O}network-availability": (f"{_O}network",),
+        names.GEOPRIV_OBJECT: (f"{_G}location-info", f"{_G}usage-rules"),
     },
-    tuple(
-        f"{{{namespace}}}"
-        for namespace in (
-            names.PIDF,
-            names.DM,
-            names.RPID,
-            names.OMA,
-            names.CIPID,
-            names.TIMED,
-            names.LOCATION_TYPE,
-        )
+    (
+        f"{{{names.PIDF}}}",
+        f"{{{names.DM}}}",
+        _R,
+        _O,
+        f"{{{names.CIPID}}}",
+        f"{{{names.TIMED}}}",
+        names.GEOPRIV_OBJECT,
     ),
     lambda tag: declarations(PRESENCE).covers(tag),
     schemas.presence,

@@ -18,7 +18,8 @@ from presence.pidf.parse import parse_own
 _WATCHER_LIST: Final = "{urn:ietf:params:xml:ns:watcherinfo}watcher-list"
 _WHITE: Final = " \t\r\n"
 _EXACT: Final = Context(prec=200)
-_NODE: Final = 20  # units for each node that is named
+_NODE: Final = 20  # units for a node that is named or compared
+_SCAN: Final = 4  # nodes that lxml looks through for a unit
 _CHARACTERS: Final = 20  # characters that are read for a unit
 
 
@@ -87,18 +88,20 @@ class _Version:
             if parent is None:
                 name = self._names[element] = element.tag
             else:
-                self._name_children(parent)
+                self._name_siblings(parent, element.tag)
                 name = self._names[element]
         return name
 
-    def _name_children(self, parent: etree._Element) -> None:
+    def _name_siblings(self, parent: etree._Element, tag: str) -> None:
+        """Name all children of an element that are called alike."""
         above = self._name(parent)
-        self._budget.spend(_NODE * len(parent))
-        counts: dict[Hashable, int] = {}
-        for child in parent:
-            own = (child.tag, _identity(child))
+        self._budget.spend(len(parent) // _SCAN)
+        counts: dict[str, int] = {}
+        for child in parent.iterchildren(tag):
+            self._budget.spend(_NODE)
+            own = _identity(child)
             counts[own] = counts.get(own, 0) + 1
-            self._names[child] = (above, own, counts[own])
+            self._names[child] = (above, tag, own, counts[own])
 
 
 def _identity(element: etree._Element) -> str:
@@ -133,7 +136,7 @@ def _is_change(condition: Condition, old: str, new: str) -> bool:
     was, now = Decimal(old), Decimal(new)
     return (
         was != now
-        and abs(_EXACT.subtract(now, was)) >= condition.by
+        and _EXACT.subtract(now, was).copy_abs() >= condition.by
         and (condition.old is None or Decimal(condition.old) == was)
         and (condition.new is None or Decimal(condition.new) == now)
     )
