@@ -31,6 +31,7 @@ _SPACE: Final = re.compile(f"[{_WHITE}]*")
 _QNAME: Final = re.compile(f"(?:({NCNAME}):)?({NCNAME})")
 _LITERAL: Final = re.compile("\"([^\"]*)\"|'([^']*)'")
 _NUMBER: Final = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
+_CACHED: Final = 1024  # characters of an expression that is kept, and its bindings
 # bounds of a number, such that writing it keeps to them
 _DIGITS: Final = 40
 _HUGE: Final = 1e39
@@ -101,13 +102,18 @@ def parse_expression(
     :param conditions: whether there may be some; a trigger has none.
     :raises FilterError: it is none of the grammar, or has an unknown prefix.
     """
-    path = _parse(text.strip(_WHITE), tuple(bindings.items()), lenient)
+    text = text.strip(_WHITE)
+    size = len(text) + sum(len(prefix) + len(uri) for prefix, uri in bindings.items())
+    if size <= _CACHED:
+        path = _parse(text, tuple(bindings.items()), lenient)
+    else:
+        path = _Parser(text, bindings, lenient).parse()
     if not conditions and (path.conditions or any(step.conditions for step in path.steps)):
         raise FilterError("condition in a trigger")
     return path
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def _parse(text: str, bindings: tuple[tuple[str, str], ...], lenient: bool) -> Path:
     """Clients send the same few expressions again and again."""
     return _Parser(text, dict(bindings), lenient).parse()

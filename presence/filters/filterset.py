@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from decimal import Decimal
 from functools import lru_cache
+from typing import Final
 
 import attrs
 import msgspec
@@ -24,6 +25,9 @@ from presence.filters.model import (
 )
 from presence.filters.target import canonical, domain_of
 from presence.filters.write import Prefixes, write_filters
+
+_CACHED: Final = 2048
+"""Octets of a durable form that is remembered with its meaning."""
 
 
 def nowhere(domain: str) -> bool:
@@ -167,7 +171,9 @@ class FilterSet:
 
         :raises ValueError: it is nothing like that.
         """
-        return _decoded(data) if data else cls()
+        if not data:
+            return cls()
+        return _decoded(data) if len(data) <= _CACHED else _read(data)
 
 
 def changes_between(before: FilterSet, after: FilterSet, *, package: str = "") -> bytes:
@@ -271,6 +277,10 @@ def _keep(each: Filter, prefixes: Prefixes) -> _KeptFilter:
 @lru_cache(maxsize=256)
 def _decoded(data: bytes) -> FilterSet:
     """Many watchers have the same client, and so the same filters."""
+    return _read(data)
+
+
+def _read(data: bytes) -> FilterSet:
     try:
         kept = _decode(data)
     except msgspec.MsgspecError as error:

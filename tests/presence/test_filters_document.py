@@ -136,6 +136,15 @@ class DocumentTests(Refusals):
         for codec in ("utf-16", "utf-16-le", "iso-8859-1"):
             self.refused(text.replace("UTF-8", codec).encode(codec), "UTF-8")
         self.refused(text.encode("iso-8859-1"))
+        self.refused(text.replace('"1.0"', '"1.1"').encode(), "XML 1.0")
+        self.refused(text.replace('"1.0"', '"2.0"').encode(), "XML 1.0")
+        for declaration in (
+            "<?xml version='1.0'?>",
+            '<?xml version="1.0" encoding=\'utf-8\' standalone="yes" ?>',
+            '\ufeff<?xml version="1.0"?>',
+        ):
+            body = declaration + text.split("?>", 1)[1]
+            self.assertEqual(read_filters(body.encode(), "presence").filters[0].id, "f\u00fc")
         self.refused(text.split("\n", 1)[1].encode("utf-16"))
 
     def test_package(self) -> None:
@@ -399,6 +408,7 @@ class BoundTests(Refusals):
             + wrap(f'<filter id="&e9;">{INCLUDE}</filter>').split(b"\n", 1)[1],
             b'<!DOCTYPE x SYSTEM "http://example.com/x">' + wrap(place("f")).split(b"\n", 1)[1],
             wrap("<x>" * 5000),
+            wrap('<filter enabled="x" remove="y" q="1" r="2"/>' * 900),
             wrap(place("f", "", f'{INCLUDE}<x:y xmlns:x="urn:x">{"<a>" * 70}{"</a>" * 70}</x:y>')),
             wrap(place("f") * 900),
             wrap(
