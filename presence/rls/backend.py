@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from presence.filters.filterset import FilterSet
     from presence.rls.model import Instance, Member
     from pysip.interfaces import Identity
 
@@ -37,6 +38,9 @@ class BackEnd(Protocol):
     def refresh(self, expires: int) -> None:
         """The list subscription lives on for so many seconds."""
 
+    def filter(self, filters: FilterSet) -> None:
+        """These filters of the watcher are for the member from now on (FLT-29)."""
+
     def stop(self) -> None:
         """Tell nothing more, and unsubscribe."""
 
@@ -45,11 +49,16 @@ class BackEnds(Protocol):
     """Makes subscriptions to members: in this process, or over SIP."""
 
     def subscribe(
-        self, member: Member, watching: Watching, told: Callable[[Instance], None]
+        self,
+        member: Member,
+        watching: Watching,
+        told: Callable[[Instance], None],
+        filters: FilterSet,
     ) -> BackEnd:
         """Subscribe to a member.
 
         :param told: is called with each news, never before this returns.
+        :param filters: of the watcher for the member (FLT-28).
         """
 
 
@@ -67,8 +76,12 @@ class ChosenBackEnds:
         self._here = here
 
     def subscribe(
-        self, member: Member, watching: Watching, told: Callable[[Instance], None]
+        self,
+        member: Member,
+        watching: Watching,
+        told: Callable[[Instance], None],
+        filters: FilterSet,
     ) -> BackEnd:
         """Subscribe to a member; see :class:`BackEnds`."""
         chosen = self._local if self._here(member) else self._elsewhere
-        return chosen.subscribe(member, watching, told)
+        return chosen.subscribe(member, watching, told, filters)

@@ -21,6 +21,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     :ivar packed: of releases that packed bodies here; the notifier does now.
     :ivar members: that the SUBSCRIBE has brought along (RCL-01); None for a list of documents.
     :ivar bare_ids: the watcher needs other spellings (CLI-17).
+    :ivar filters: of the watcher (FLT-21).
     """
 
     owner: str
@@ -29,6 +30,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     packed: bool = False
     members: tuple[tuple[str, str, Names], ...] | None = None
     bare_ids: bool = False
+    filters: bytes = b""
 
 
 encode_kept = msgspec.msgpack.Encoder().encode

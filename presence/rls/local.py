@@ -10,6 +10,9 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from presence.filtering import MEDIA_TYPE as FILTERS
+from presence.filters.filterset import FilterSet, changes_between
+from presence.filters.write import write_filters
 from presence.rls.model import Instance
 from presence.rls.sip import PIDF, failure_reason
 from pysip.errors import SipError
@@ -34,6 +37,7 @@ _PREFIX: Final = "list:"
 _AGAIN: Final = 30.0
 """Seconds until what has ended for a passing reason is tried again (RLS-11)."""
 _FOR_GOOD: Final = frozenset({"rejected", "noresource", "invariant", "badfilter"})
+_BODY: Final = {"content-type": (FILTERS,)}
 _SETTLE: Final = 60.0
 """Seconds that what was recovered may take to be wanted again."""
 
@@ -58,7 +62,11 @@ class LocalBackEnds:
         self._settled = Alarm(self._drop_unwanted)
 
     def subscribe(
-        self, member: Member, watching: Watching, told: Callable[[Instance], None]
+        self,
+        member: Member,
+        watching: Watching,
+        told: Callable[[Instance], None],
+        filters: FilterSet,
     ) -> LocalBackEnd:
         """Subscribe to a member; see :class:`presence.rls.backend.BackEnds`."""
         number = str(watching.list_id)
@@ -70,7 +78,7 @@ class LocalBackEnds:
             self._wanted.add(key)
         self._unwanted.discard(key)
         self.count += 1
-        return LocalBackEnd(self, key, member, watching, told)
+        return LocalBackEnd(self, key, member, watching, told, filters)
 
     def settle(self) -> None:
         """All lists are back: end in a while what none of them has wanted (RLO-06)."""
@@ -107,6 +115,7 @@ class LocalBackEnd:
         member: Member,
         watching: Watching,
         told: Callable[[Instance], None],
+        filters: FilterSet,
     ) -> None:
         self._owner = owner
         self._key = key
@@ -117,6 +126,8 @@ class LocalBackEnd:
         self._attempt = 0
         self._again = Alarm(self._subscribe)
         self._subscription: LocalSubscription | None = None
+        self._filters = filters
+        self._making = filters
         if ";" in member.key:
             # What is named as lists are, and is no list of the watcher's (RLS-15), is refused
             # to it over SIP as well; it is nobody's address.
@@ -126,6 +137,16 @@ class LocalBackEnd:
         self._subscription = owner.notifier.attach_local(key, self)
         if self._subscription is None:
             self._subscribe()
+        else:
+            # what it has is what the package has kept of it
+            self._making = _kept_filters(self._subscription.detail)
+            self._made(self._subscription)
+
+    def filter(self, filters: FilterSet) -> None:
+        """Subscribe with these filters from now on, if they are others."""
+        self._filters = filters
+        if self._subscription is not None:
+            self._made(self._subscription)
 
     def refresh(self, expires: int) -> None:
         """The list lives on, and so does this."""
@@ -153,13 +174,26 @@ class LocalBackEnd:
 
     def _subscribe(self) -> None:
         watching = self._watching
+        self._making = self._filters
+        body = write_filters(self._filters.filters) if self._filters else b""
         making = self._owner.notifier.subscribe_local(
-            "presence", self._uri, watching.watcher, self._key, watching.expires, self
+            "presence",
+            self._uri,
+            watching.watcher,
+            self._key,
+            watching.expires,
+            self,
+            _BODY if body else None,
+            body,
         )
         making.addCallbacks(self._made, self._failed)
 
     def _made(self, subscription: LocalSubscription) -> None:
         self._subscription = subscription
+        change = changes_between(self._making, self._filters)
+        if change and self._watching.expires and not self._stopped:
+            self._making = self._filters
+            subscription.refresh(self._watching.expires, _BODY, change).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
         """It was refused, or could not be refreshed."""
@@ -189,3 +223,11 @@ class LocalBackEnd:
         """The instance, the same after a restart (RLS-09) until it is made anew (RLS-11)."""
         name = f"{self._attempt} {self._key}".encode("utf-8", "surrogateescape")
         return blake2b(name, digest_size=8).hexdigest()
+
+
+def _kept_filters(detail: bytes) -> FilterSet:
+    """Filters as the presence package keeps them; what is damaged is like none."""
+    try:
+        return FilterSet.decode(detail)
+    except ValueError:
+        return FilterSet()

@@ -9,6 +9,9 @@ import msgspec
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from presence.filtering import MEDIA_TYPE as FILTERS
+from presence.filtering import Filtering, brings_filters
+from presence.filters.filterset import FilterSet
 from presence.rls.backend import Watching
 from presence.rls.contained import LISTS, brings_list, contained_members
 from presence.rls.definitions import member_key
@@ -53,6 +56,7 @@ _MAX_FORWARDS: Final = 70
 class ListWatch:
     """What stands behind a subscription to a list.
 
+    :ivar detail: as it is kept.
     :ivar list: None until the list is known again after a restart.
     :ivar held: follows the list.
     :ivar over: the subscription has ended.
@@ -60,6 +64,7 @@ class ListWatch:
 
     kept: Kept
     terms: Terms
+    detail: bytes
     list: ListSubscription | None = None
     held: ExpandedService | None = None
     over: bool = False
@@ -128,11 +133,12 @@ class ListPackage:
         self._touch = touch
         self._ready = ready
         self._terminate = terminate
+        self._filtering = Filtering(PRESENCE, lambda _: (), self._serves)
 
     @property
     def subscribe_types(self) -> tuple[str, ...]:
-        """Lists may be brought along, where that is offered (RCL-01)."""
-        return (LISTS,) if self.settings.service else ()
+        """Filters; and lists may be brought along, where that is offered (RCL-01)."""
+        return (FILTERS, LISTS) if self.settings.service else (FILTERS,)
 
     # -- SUBSCRIBE ----------------------------------------------------------------------
 
@@ -238,6 +244,10 @@ class ListPackage:
             raise SipError(415)  # the first one counts (RCL-02), and that in the document
         watch = subscription.data
         if isinstance(watch, ListWatch):
+            if brings_filters(request):
+                filters = self._filters(subscription, watch.kept.filters, request)
+                kept = msgspec.structs.replace(watch.kept, filters=filters.encode())
+                subscription.detail = encode_kept(kept)
             if watch.list is not None:
                 watch.list.refresh(_LIFETIME)
             return
@@ -256,9 +266,27 @@ class ListPackage:
         if contained:
             members = tuple((each.uri, each.key, each.names) for each in service.members)
         kept = keep(request, service.owner, forwards - 1, members, settings.bare_id_agents)
+        if brings_filters(request):
+            filters = self._filters(subscription, b"", request)
+            kept = msgspec.structs.replace(kept, filters=filters.encode())
         subscription.detail = encode_kept(kept)
         if not subscription.lasting:
             self._begin(subscription, kept, 0)
+
+    def _filters(self, subscription: ISubscription, kept: bytes, request: Request) -> FilterSet:
+        """The filters after a SUBSCRIBE that brings some (FLT-21).
+
+        :raises SipError: 488.
+        """
+        return self._filtering.changed(_decoded(kept), request, subscription.resource)
+
+    def _catch_up(self, subscription: ISubscription, watch: ListWatch) -> None:
+        """Pass on the filters of the last SUBSCRIBE, now that it is durable."""
+        if watch.list is None or watch.detail is subscription.detail:
+            return
+        watch.detail = subscription.detail
+        watch.kept = decode_kept(subscription.detail)
+        watch.list.filter(_decoded(watch.kept.filters))
 
     def _contained(self, request: Request, subscription: ISubscription) -> Service:
         """The list that a SUBSCRIBE has brought along.
@@ -286,7 +314,7 @@ class ListPackage:
     def _begin(self, subscription: ISubscription, kept: Kept, expires: int) -> None:
         accept = None if kept.accept is None else parse_accept(list(kept.accept))
         terms = Terms(host=self._host, accept=accept, bare_ids=kept.bare_ids)
-        watch = subscription.data = ListWatch(kept, terms)
+        watch = subscription.data = ListWatch(kept, terms, subscription.detail)
         self.live.add(watch)
         secured = tuple(kind for kind in _SECURED if kind in dict(accept or ()))
         watching = Watching(
@@ -328,6 +356,8 @@ class ListPackage:
             self.settings,
             lambda: self._touch(subscription),
             lambda: self._ready(subscription),
+            filters=_decoded(watch.kept.filters),
+            administers=lambda domain: self._domains.served(domain) is not None,
             patient=not subscription.lasting or subscription.delivered is not None,
         )
 
@@ -350,6 +380,7 @@ class ListPackage:
         watch = subscription.data
         if not isinstance(watch, ListWatch):
             return _NOTHING
+        self._catch_up(subscription, watch)
         if watch.list is None or not (watch.over or watch.list.complete):
             return _NOTHING if watch.over else None
         report = self._report(subscription, watch, watch.list)
@@ -380,6 +411,7 @@ class ListPackage:
         watch = subscription.data
         if not isinstance(watch, ListWatch) or watch.list is None or not watch.list.complete:
             return None
+        self._catch_up(subscription, watch)
         return entity_tag(watch.list.table.mark)
 
     def acknowledged(self, subscription: ISubscription) -> None:
@@ -387,6 +419,14 @@ class ListPackage:
         watch = subscription.data
         if isinstance(watch, ListWatch) and watch.list is not None:
             watch.list.acknowledged()
+
+
+def _decoded(filters: bytes) -> FilterSet:
+    """Filters as they are kept; what the store has damaged is like none."""
+    try:
+        return FilterSet.decode(filters)
+    except ValueError:
+        return FilterSet()
 
 
 def _service_of(subscription: ISubscription, members: tuple[Member, ...]) -> Service:

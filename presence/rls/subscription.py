@@ -14,6 +14,7 @@ from presence.rls.table import ListTable
 from pysip.timers import Alarm
 
 if TYPE_CHECKING:
+    from presence.filters.filterset import FilterSet
     from presence.rls.backend import BackEnd, BackEnds
     from presence.rls.model import Instance, Member, Service
     from presence.rls.pace import Pace
@@ -52,6 +53,8 @@ class ListSubscription:
     :param subscription: the watcher's.
     :param touch: something is to be told when the rate allows it.
     :param ready: what was put off can be told now: all members are known.
+    :param filters: of the watcher.
+    :param administers: whether a domain is one of ours (FLT-28).
     :param patient: wait until they are, as a fetch does and who was recovered: to the watcher
         who knows all that is found nothing need be told then.
     """
@@ -68,6 +71,8 @@ class ListSubscription:
         touch: Callable[[], None],
         ready: Callable[[], None],
         *,
+        filters: FilterSet,
+        administers: Callable[[str], bool],
         patient: bool,
     ) -> None:
         self.table = ListTable(
@@ -83,6 +88,9 @@ class ListSubscription:
         self._settings = settings
         self._touch = touch
         self._ready = ready
+        self._resource = subscription.resource
+        self._filters = filters
+        self._administers = administers
         self._members: dict[str, Member] = {}
         self._subscribed: dict[str, BackEnd] = {}
         self._leaving: dict[BackEnd, None] = {}
@@ -120,6 +128,8 @@ class ListSubscription:
                 self._members[key] = member
                 self._unknown.add(key)
                 self._pace.add(self, partial(self._begin, key))
+        if self._filters:
+            self._pass_on()  # which goes to whom depends on who is a member
         self._tell_soon()
 
     def _leave(self, backend: BackEnd) -> None:
@@ -131,7 +141,33 @@ class ListSubscription:
         if member is None or key in self._subscribed or self._stopped:
             return
         self._subscribed[key] = self._backends.subscribe(
-            member, self.watching, lambda instance: self._told(key, member, instance)
+            member,
+            self.watching,
+            lambda instance: self._told(key, member, instance),
+            self._filters_of(key),
+        )
+
+    # -- filters ------------------------------------------------------------------------
+
+    def filter(self, filters: FilterSet) -> None:
+        """The watcher has these filters from now on (FLT-29)."""
+        if filters != self._filters:
+            self._filters = filters
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        for key, backend in self._subscribed.items():
+            backend.filter(self._filters_of(key))
+
+    def _filters_of(self, key: str) -> FilterSet:
+        """Those that go into the SUBSCRIBE to a member (FLT-28)."""
+        if not self._filters:
+            return self._filters
+        return self._filters.for_member(
+            key,
+            self._resource,
+            is_member=self._members.__contains__,
+            administers=self._administers,
         )
 
     def _told(self, key: str, member: Member, instance: Instance) -> None:

@@ -20,7 +20,7 @@ from pysip.event.interfaces import Notification
 from pysip.event.live import TIMEOUT
 from pysip.event.localsubscription import LocalSubscription
 from pysip.event.packages import admit, agreed_type, event_value, granted
-from pysip.event.subscription import CHANGED, CSEQ_BLOCK, FORCED, NOT_DUE
+from pysip.event.subscription import CSEQ_BLOCK, FORCED, NOT_DUE
 from pysip.message import Request
 from pysip.slices import SLICE
 
@@ -248,7 +248,7 @@ class LocalSubscriptions:
         state = package.authorize(subscription.resource, subscription.watcher)
         live.decided(subscription, state)
         if state != "rejected":
-            subscription.owe(CHANGED)
+            subscription.owe(FORCED)
 
     def unsubscribe(self, subscription: LocalSubscription) -> None:
         """As :meth:`LocalSubscription.unsubscribe`."""

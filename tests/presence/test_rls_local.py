@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.filters.filterset import FilterSet
 from presence.rls.backend import Watching
 from presence.rls.local import LocalBackEnds
 from presence.rls.model import Instance, Member
@@ -53,7 +54,7 @@ class LocalTests(SynchronousTestCase):
         backends = LocalBackEnds(notifier, TimerWheel(clock), Pace(clock, 1.0, 1.0))
         told: list[Instance] = []
         watching = Watching(1, Identity(("sip:alice@example.com",)), 69, 600)
-        made = backends.subscribe(Member(BOB, BOB), watching, told.append)
+        made = backends.subscribe(Member(BOB, BOB), watching, told.append, FilterSet())
         clock.pump([1.0] * 40)
         self.assertEqual(len({each.id for each in told}), len(told), "each attempt has its id")
         return [each.reason for each in told], notifier.attempts, made

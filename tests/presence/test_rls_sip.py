@@ -6,6 +6,10 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.filters.document import read_filters
+from presence.filters.filterset import FilterSet
+from presence.partial.difference import difference
+from presence.partial.documents import full, partial
 from presence.rls.backend import Watching
 from presence.rls.model import Instance, Member
 from presence.rls.rlmi import enclose, write_related, write_rlmi
@@ -19,6 +23,31 @@ from tests.pysip.scripted import Pair, accept, answer, ignore
 BOB = "sip:bob@other.example"
 ALICE = Identity(("sip:alice@example.com", "tel:+15550100"), "Alice")
 OWN = "sip:lists@example.com"
+NO_FILTERS = FilterSet()
+PIDF_DIFF = "application/pidf-diff+xml"
+BASIC = "<what><include>//p:tuple/p:status/p:basic</include></what>"
+NOTES = "<what><include>//p:tuple/p:note</include></what>"
+OPENED = '<trigger><changed from="closed" to="open">//p:basic</changed></trigger>'
+
+
+def document(basic: str, note: str = "") -> bytes:
+    """A presence document that is large enough for changes to be smaller."""
+    text = f"<note>{note}</note>" if note else ""
+    return (
+        f'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="{BOB}"><tuple id="t1"><status>'
+        f"<basic>{basic}</basic></status>{text}</tuple>"
+        f'<tuple id="t2"><status/><contact>{"x" * 400}</contact></tuple></presence>'
+    ).encode()
+
+
+def placed(inner: str) -> FilterSet:
+    """Filters of a watcher."""
+    body = (
+        '<filter-set xmlns="urn:ietf:params:xml:ns:simple-filter"><ns-bindings>'
+        '<ns-binding prefix="p" urn="urn:ietf:params:xml:ns:pidf"/></ns-bindings>'
+        f'<filter id="f1">{inner}</filter></filter-set>'
+    )
+    return FilterSet().changed(read_filters(body.encode(), "presence"))
 
 
 class SipBackEndTests(SynchronousTestCase):
@@ -33,7 +62,11 @@ class SipBackEndTests(SynchronousTestCase):
         self.settings = SipSettings(expires=600, retry=(2.0, 8.0))
 
     def watch(
-        self, watcher: Identity = ALICE, expires: int = 86400, secured: tuple[str, ...] = ()
+        self,
+        watcher: Identity = ALICE,
+        expires: int = 86400,
+        secured: tuple[str, ...] = (),
+        filters: FilterSet = NO_FILTERS,
     ) -> SipBackEnd:
         """Watch Bob."""
         backends = SipBackEnds(
@@ -44,7 +77,7 @@ class SipBackEndTests(SynchronousTestCase):
             self.settings,
         )
         watching = Watching(1, watcher, 42, expires, secured)
-        made = backends.subscribe(Member(BOB, BOB), watching, self.told.append)
+        made = backends.subscribe(Member(BOB, BOB), watching, self.told.append, filters)
         self.assertEqual(self.told, [], "nothing before it returns")
         self.pair.run()
         return made
@@ -71,7 +104,9 @@ class SipBackEndTests(SynchronousTestCase):
         self.assertEqual(request.max_forwards, 42)
         self.assertEqual(request.first("expires"), "600")
         self.assertEqual(
-            request.first("accept"), "application/pidf+xml, application/rlmi+xml, multipart/related"
+            request.first("accept"),
+            "application/pidf-diff+xml, application/pidf+xml, application/rlmi+xml,"
+            " multipart/related",
         )
         self.assertNotIn("privacy", request)
 
@@ -79,19 +114,106 @@ class SipBackEndTests(SynchronousTestCase):
         """ROU-03: through the core, where the operator names the way to it."""
         core = "<sip:127.0.0.2:5060;lr>"
         backends = SipBackEnds(self.router, lambda: self.pair.contact, (core,), OWN)
-        backends.subscribe(Member(BOB, BOB), Watching(1, ALICE, 42, 600), self.told.append)
+        backends.subscribe(
+            Member(BOB, BOB), Watching(1, ALICE, 42, 600), self.told.append, NO_FILTERS
+        )
         self.pair.run()
         self.assertEqual((self.last.first("route"), self.last.uri), (core, BOB))
 
     def test_types(self) -> None:
-        """RLS-20, RLS-21: signed bodies for who reads them; never diffs, which have versions."""
+        """RLS-20, RLS-21: signed bodies for who reads them."""
         self.watch(secured=("multipart/signed",))
-        accept = self.last.first("accept") or ""
-        self.assertIn("multipart/signed", accept)
-        self.assertNotIn("diff", accept)
-        self.pair.notify(self.last, body=b"<d/>", content_type="application/pidf-diff+xml")
+        self.assertIn("multipart/signed", self.last.first("accept") or "")
+
+    def test_changes(self) -> None:
+        """RLS-20: changes are followed, and told whole; who has missed one asks, then gives up.
+
+        PNO-11, PNO-12.
+        """
+
+        def tell(body: bytes) -> list[bytes]:
+            del self.told[:]
+            self.pair.notify(self.last, body=body, content_type=PIDF_DIFF)
+            self.pair.run()
+            return [instance.body for instance in self.told]
+
+        def change(basic: str, version: int) -> bytes:
+            operations = difference(document("open"), document(basic))
+            assert operations is not None
+            return partial(operations, BOB, version)
+
+        self.watch()
+        (first,) = tell(full(document("open"), 1))
+        self.assertEqual(self.told[0].content_type, "application/pidf+xml")
+        self.assertIn(b"<basic>open<", first)
+        (second,) = tell(change("closed", 2))
+        self.assertIn(b"<basic>closed<", second)
+        self.assertEqual(tell(full(document("open"), 2)), [])  # an old one
+        before = len(self.pair.received)
+        self.assertEqual(tell(change("closed", 7)), [])
+        self.assertEqual(len(self.pair.received), before + 1)
+        (third,) = tell(full(document("open"), 8))
+        self.assertIn(b"<basic>open<", third)
+        for body in (b"<x/>", b"<x/>", b"<x/>"):
+            self.assertEqual(tell(body), [])
+        self.assertNotIn("diff", self.last.first("accept") or "")
+
+    def test_filters(self) -> None:
+        """They go into the first SUBSCRIBE, and changes of them into the next (FLT-28, FLT-29)."""
+        made = self.watch(filters=placed(BASIC))
+        first = read_filters(self.last.body, "presence")
+        self.assertEqual([each.id for each in first.filters], ["f1"])
+        self.assertEqual(self.last.first("content-type"), "application/simple-filter+xml")
+        self.pair.notify(self.last, body=document("open"))
         self.pair.run()
-        self.assertEqual(self.states(), [])
+        before = len(self.pair.received)
+        made.filter(placed(BASIC))
+        self.pair.run()
+        self.assertEqual(len(self.pair.received), before)
+        made.filter(placed(NOTES))
+        self.pair.run()
+        self.assertEqual(read_filters(self.last.body, "presence").filters, placed(NOTES).filters)
+        made.filter(FilterSet())
+        self.pair.run()
+        self.assertEqual(read_filters(self.last.body, "presence").removed, {"f1"})
+        made.stop()
+        made.filter(placed(NOTES))
+
+    def test_triggers(self) -> None:
+        """Who asks is told what is: a server that waits for something is asked (FLT-18)."""
+        made = self.watch(filters=placed(OPENED))
+        self.pair.notify(self.last, body=document("open"))
+        self.pair.run()
+        before = len(self.pair.received)
+        made.refresh(600)
+        self.pair.run()
+        self.assertEqual(len(self.pair.received), before + 1)
+
+    def test_no_filters_there(self) -> None:
+        """What its server does not take is applied here (FLT-28)."""
+        for status in (415, 488):
+            self.pair.script("SUBSCRIBE", answer(status), accept)
+            made = self.watch(filters=placed(BASIC + OPENED))
+            self.pair.run()
+            self.assertEqual(self.last.body, b"")
+            told = []
+            for basic, note in (("open", "a"), ("closed", "b"), ("open", "c"), ("open", "d")):
+                self.pair.notify(self.last, body=document(basic, note))
+                self.pair.run()
+                told += [instance.body for instance in self.told]
+                del self.told[:]
+            self.assertEqual(len(told), 1)
+            self.assertNotIn(b"<note>", told[0])
+            made.filter(placed(NOTES))
+            self.pair.run()
+            (instance,) = self.told
+            self.assertIn(b"<note>d<", instance.body)
+            self.pair.notify(self.last, body=document("closed"))
+            self.pair.run()
+            self.assertNotIn(b"<tuple", self.told[-1].body)
+            made.stop()
+            self.pair.run()
+            del self.told[:]
 
     def test_privacy(self) -> None:
         """RLS-19: who is anonymous stays that, and who is nobody is this server."""
