@@ -14,6 +14,7 @@ from presence.objects.dressing import Objects
 from presence.objects.published import EXTERNAL_BODY, RELATED, check, decode, encode, unpack
 from presence.objects.references import referred
 from presence.objects.related import noted, noting, takes, without
+from presence.partial.wanted import wants_changes
 from presence.pidf.parse import DocumentError
 from presence.pidf.validate import DEFAULT_LIMIT, accept
 from presence.preferences import Preferred
@@ -351,11 +352,9 @@ class PresencePackage:
         if accept is None or accept == [PIDF]:
             return PIDF
         ranges = parse_accept(accept)
-        whole = accepts(ranges, PIDF)
-        changes = dict(ranges).get(PIDF_DIFF, 0.0)
-        if changes and changes >= whole:
+        if wants_changes(ranges):
             return PIDF_DIFF
-        if not whole:
+        if not accepts(ranges, PIDF):
             raise SipError(406, None, (("Accept", ", ".join(self.notify_types)),))
         return PIDF
 

@@ -110,18 +110,17 @@ def _full_tree(document: bytes, version: int | None) -> bytes:
     return serialize(root)
 
 
-def partial(operations: bytes, entity: str, version: int | None = None) -> bytes:
+def partial(operations: bytes, entity: str | None, version: int | None = None) -> bytes:
     """Changes as ``pidf-diff`` (PNO-01).
 
     :param operations: as :func:`presence.partial.difference.difference` gives them.
-    :param entity: of whom the document tells.
+    :param entity: of whom the document tells; None where that is known.
     :param version: left out in PUBLISH (PPU-01).
     """
     name, space, rest = operations.partition(b" ")
+    whom = b"" if entity is None else b' entity="%b"' % attribute_value(entity)
     number = b"" if version is None else b' version="%d"' % version
-    return b"".join(
-        (DECLARATION, b"\n", name, b' entity="', attribute_value(entity), b'"', number, space, rest)
-    )
+    return b"".join((DECLARATION, b"\n", name, whom, number, space, rest))
 
 
 def read(body: bytes, charset: str | None = None, limit: int = DEFAULT_LIMIT) -> Partial:

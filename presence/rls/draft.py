@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
+from presence.partial.documents import CONTENT_TYPE as PIDF_DIFF
+from presence.partial.documents import full, partial
+from presence.partial.wanted import PIDF
+from presence.pidf.parse import DocumentError
 from presence.rls.model import Instance, Member
 from presence.rls.rlmi import Enclosure, write_row
 from pysip.errors import ParseError
@@ -20,13 +24,28 @@ class Terms:
     :ivar limit: octets that a body may have; 0 for any number.
     :ivar accept: media ranges that the watcher accepts, as of
         :func:`pysip.header.parse_accept`; None for all.
+    :ivar changes: the difference of two PIDF documents, None where that is no smaller, for a
+        watcher who wants to be told changes (PNO-03); None for others.
     :ivar bare_ids: write ``Content-Id`` without angle brackets (CLI-17).
     """
 
     host: str
     limit: int = 0
     accept: Sequence[tuple[str, float]] | None = None
+    changes: Callable[[bytes, bytes], bytes | None] | None = None
     bare_ids: bool = False
+
+
+@attrs.frozen(slots=True)
+class Standing:
+    """Where a watcher stands with the changes of one member.
+
+    :ivar version: of the last document of its instance (PNO-04).
+    :ivar known: the body that it has; None when that is in doubt, or is to be told whole.
+    """
+
+    version: int = 0
+    known: bytes | None = None
 
 
 class Draft:
@@ -35,12 +54,14 @@ class Draft:
     :ivar rows: elements of the RLMI document.
     :ivar parts: the states that they refer to.
     :ivar size: octets of the whole body.
+    :ivar versions: of documents in ``application/pidf-diff+xml``, by key of member.
     """
 
     def __init__(self, token: str, terms: Terms) -> None:
         self.rows: list[bytes] = []
         self.parts: list[Enclosure] = []
         self.size = 0
+        self.versions: dict[str, int] = {}
         self._token = token
         self._terms = terms
         self._acceptable: dict[str, bool] = {}
@@ -55,29 +76,29 @@ class Draft:
         self.rows.append(row)
         self.size += len(row)
 
-    def enrich(self, place: int, member: Member, instance: Instance) -> bool:
+    def enrich(self, place: int, member: Member, instance: Instance, standing: Standing) -> bool:
         """Give a listed member its active instance; false, and nothing done, where it is too large.
 
         Of a type that the watcher does not accept nothing is told.
         """
-        part = self._part(instance)
+        part = self._part(member, instance, standing)
         if part is None:
             return True
         row = write_row(member, instance, part.cid)
         if not self._grow(len(row) - len(self.rows[place]) + self._size(part)):
             return False
         self.rows[place] = row
-        self.parts.append(part)
+        self._append(member, part, standing)
         return True
 
-    def add(self, member: Member, instance: Instance | None) -> bool:
+    def add(self, member: Member, instance: Instance | None, standing: Standing) -> bool:
         """List a member and its state; false, and nothing done, where both are too large.
 
         The first is never too large.
         """
         part = None
         if instance is not None and instance.state == "active":
-            part = self._part(instance)
+            part = self._part(member, instance, standing)
             if part is None:
                 instance = None
         row = write_row(member, instance, part.cid if part is not None else "")
@@ -86,11 +107,21 @@ class Draft:
             return False
         self.rows.append(row)
         if part is not None:
-            self.parts.append(part)
+            self._append(member, part, standing)
         return True
 
-    def _part(self, instance: Instance) -> Enclosure | None:
+    def _append(self, member: Member, part: Enclosure, standing: Standing) -> None:
+        self.parts.append(part)
+        if part.content_type == PIDF_DIFF:
+            self.versions[member.key] = standing.version + 1
+
+    def _part(self, member: Member, instance: Instance, standing: Standing) -> Enclosure | None:
         """The part of an active instance; None when its type is not acceptable (RLS-02)."""
+        changes = self._terms.changes
+        if changes is not None and instance.content_type == PIDF:
+            body = _partial(instance.body, standing, changes)
+            if body is not None:
+                return Enclosure(self.cid(len(self.parts) + 1), PIDF_DIFF, body)
         kind = instance.content_type
         if self._terms.accept is not None:
             acceptable = self._acceptable.get(kind)
@@ -109,6 +140,21 @@ class Draft:
             return False
         self.size += octets
         return True
+
+
+def _partial(
+    document: bytes, standing: Standing, changes: Callable[[bytes, bytes], bytes | None]
+) -> bytes | None:
+    """A document as it is told to who wants changes (PNO-04, PNO-07); None if it is none."""
+    version = standing.version + 1
+    known = standing.known
+    operations = None if known is None else changes(known, document)
+    if operations is not None:
+        return partial(operations, None, version)
+    try:
+        return full(document, version)
+    except DocumentError:
+        return None
 
 
 def _accepts(ranges: Sequence[tuple[str, float]], content_type: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -12,6 +13,8 @@ from zope.interface import implementer
 from presence.filtering import MEDIA_TYPE as FILTERS
 from presence.filtering import Filtering, brings_filters
 from presence.filters.filterset import FilterSet
+from presence.partial.difference import difference
+from presence.partial.wanted import wants_changes
 from presence.rls.backend import Watching
 from presence.rls.contained import LISTS, brings_list, contained_members
 from presence.rls.definitions import member_key
@@ -50,6 +53,8 @@ _LIFETIME: Final = 86400
 """Seconds that subscriptions to members ask for; they end with that to the list (RLS-12)."""
 _NOTHING: Final = Notification()
 _MAX_FORWARDS: Final = 70
+_REMEMBERED: Final = 32
+"""Differences of members' documents that are remembered."""
 
 
 @attrs.define(eq=False)
@@ -133,6 +138,8 @@ class ListPackage:
         self._touch = touch
         self._ready = ready
         self._terminate = terminate
+        # Many lists have the same member, and their watchers stand at the same version.
+        self._changes = lru_cache(_REMEMBERED)(difference)
         self._filtering = Filtering(PRESENCE, lambda _: (), self._serves)
 
     @property
@@ -313,7 +320,12 @@ class ListPackage:
 
     def _begin(self, subscription: ISubscription, kept: Kept, expires: int) -> None:
         accept = None if kept.accept is None else parse_accept(list(kept.accept))
-        terms = Terms(host=self._host, accept=accept, bare_ids=kept.bare_ids)
+        terms = Terms(
+            host=self._host,
+            accept=accept,
+            changes=self._changes if accept is not None and wants_changes(accept) else None,
+            bare_ids=kept.bare_ids,
+        )
         watch = subscription.data = ListWatch(kept, terms, subscription.detail)
         self.live.add(watch)
         secured = tuple(kind for kind in _SECURED if kind in dict(accept or ()))

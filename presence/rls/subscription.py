@@ -80,6 +80,7 @@ class ListSubscription:
             service.names,
             maximum=settings.members,
             excess="terminated" if settings.excess == "terminated" else "unlisted",
+            first=subscription.sequence,
         )
         self.watching = watching
         self._backends = backends

@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 import attrs
 
-from presence.rls.draft import Draft, Terms
+from presence.partial.wanted import PIDF
+from presence.rls.draft import Draft, Standing, Terms
 from presence.rls.model import Instance, Member, Names
 from presence.rls.rlmi import enclose, join_rlmi, related_size, write_related
 
@@ -19,6 +20,7 @@ Excess = Literal["unlisted", "terminated"]
 """How members beyond the greatest number are listed (RLO-04): without an instance, or with one
 that is terminated with reason ``giveup``."""
 
+_ANYWHERE: Final = Standing()
 _EXCESS: Final = Instance("excess", "terminated", "giveup")
 _WORD: Final = (1 << 64) - 1
 _UNCERTAIN: Final = Instance("", "pending")
@@ -33,12 +35,30 @@ class _Row:
     :ivar beyond: it has no state: there are too many before it.
     :ivar now: what is to be told of it; None when nothing is known.
     :ivar known: what the watcher knows of it.
+    :ivar version: of the last document in ``application/pidf-diff+xml`` that has arrived.
+    :ivar counted: id of the instance that it counts in.
     """
 
     member: Member
     beyond: bool
     now: Instance | None = None
     known: Instance | None = None
+    version: int = 0
+    counted: str = ""
+
+    def standing(self, first: int, *, full: bool) -> Standing:
+        """Where the watcher stands with its changes.
+
+        :param first: versions of a new instance begin above it.
+        """
+        now, known = self.now, self.known
+        if now is None:
+            return _ANYWHERE
+        if self.counted != now.id:
+            self.counted, self.version = now.id, first
+        same = not full and known is not None and known.id == now.id
+        base = known.body if same and known is not None and known.body else None
+        return Standing(self.version, base if known is not None and _is_pidf(known) else None)
 
 
 @attrs.frozen(eq=False, slots=True, kw_only=True)
@@ -51,6 +71,7 @@ class Report:
     :ivar body: octets.
     :ivar rest: it does not tell everything there is to tell (RLS-18).
     :ivar mark: what the watcher knows with it, as a 64-bit number that outlives restarts.
+    :ivar versions: of documents in ``application/pidf-diff+xml``, by key of member.
     :ivar told: what it tells, by key of member; the table's concern.
     :ivar asked: requests for full state that it answers; the table's concern.
     """
@@ -61,6 +82,7 @@ class Report:
     body: bytes = attrs.field(repr=False)
     rest: bool
     mark: int
+    versions: dict[str, int] = attrs.field(repr=False)
     told: dict[str, Instance | None] = attrs.field(repr=False)
     asked: int = attrs.field(repr=False)
 
@@ -75,12 +97,15 @@ class ListTable:
     :param names: display names of the list.
     :param maximum: members that have a state; None for all (RLO-04).
     :param excess: how the others are listed.
+    :param first: versions of documents in ``application/pidf-diff+xml`` begin above it: after a
+        restart, at what no one before can have had (PNO-04).
     """
 
     __slots__ = (
         "_asked",
         "_due",
         "_excess",
+        "_first",
         "_given",
         "_known_mark",
         "_list_mark",
@@ -100,8 +125,10 @@ class ListTable:
         *,
         maximum: int | None = None,
         excess: Excess = "unlisted",
+        first: int = 0,
     ) -> None:
         self._uri = uri
+        self._first = first
         self._names = names
         self._maximum = maximum
         self._excess = _EXCESS if excess == "terminated" else None
@@ -171,6 +198,7 @@ class ListTable:
                 row.now = self._excess
             elif old is not None and not old.beyond:
                 row.now = old.now
+                row.version, row.counted = old.version, old.counted
         self._names = names
         self._members = unique
         self._list_mark = _list_mark(names, unique)
@@ -250,6 +278,7 @@ class ListTable:
             body=body,
             rest=rest,
             mark=self._mark_of(told) if full else self._mark_after(told),
+            versions=draft.versions,
             told=told,
             asked=self._asked if full else 0,
         )
@@ -263,7 +292,10 @@ class ListTable:
             draft.mention(row.member, None if now is None or now.state == "active" else now)
         for place, (key, row) in enumerate(self._rows.items()):
             now = told[key] = row.now
-            if now is None or now.state != "active" or draft.enrich(place, row.member, now):
+            if now is None or now.state != "active":
+                continue
+            standing = row.standing(self._first, full=True)
+            if draft.enrich(place, row.member, now, standing):
                 continue
             told[key] = None
             rest = True
@@ -276,7 +308,8 @@ class ListTable:
         """
         for key in self._due:
             row = self._rows[key]
-            if not draft.add(row.member, row.now):
+            standing = row.standing(self._first, full=False)
+            if not draft.add(row.member, row.now, standing):
                 return True
             told[key] = row.now
             row.known = _UNCERTAIN
@@ -293,6 +326,9 @@ class ListTable:
         for key, told in report.told.items():
             self._marks[key] = _mark(key, told)
         self._known_mark = report.mark & _WORD
+        for key, version in report.versions.items():
+            if key in self._rows:
+                self._rows[key].version = version
         if report.full:
             self._given = report.asked
             self._due.clear()
@@ -307,6 +343,10 @@ class ListTable:
                 told_row.known = told
                 if told_row.now == told:
                     self._due.pop(key, None)
+
+
+def _is_pidf(instance: Instance) -> bool:
+    return instance.content_type == PIDF
 
 
 def _shown(instance: Instance) -> Instance | None:

@@ -175,8 +175,7 @@ class ListFilterTests(DocumentsTestCase):
         self.node.presence.resume()
         self.told()
         self.publish(ANN, "closed", "a1")
-        told = self.told()
-        self.assertEqual(told, {ANN: "closed a1"})
+        self.assertEqual(self.told(), {ANN: "closed a1", BOB: "open b1"})
         self.again(one(BASIC))
         self.assertEqual(self.told(), {ANN: "closed", BOB: "open"})
 
