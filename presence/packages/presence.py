@@ -437,6 +437,7 @@ class PresencePackage:
         """Tell the observer, and let go what nobody needs any more."""
         resource = subscription.resource
         self._preferred.unsubscribed(subscription)
+        self.objects.forget(subscription)
         if self.observer is not None:
             self.observer.unsubscribed(subscription)
         if not self._watched(self.name, resource):

@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 from presence.compose.oma import OmaComposition
 from presence.content.errors import ContentError
 from presence.content.interfaces import IContentObjects
+from presence.objects import contents
 from presence.objects.contents import PATIENCE
 from presence.objects.published import ObjectLimits, decode, unpack
 from presence.rules.model import Decision
@@ -374,6 +375,24 @@ class NotifyTests(ObjectsCase):
         (told,) = self.news(TAKES_OBJECTS)
         self.assertEqual(told.type, PIDF)
 
+    def test_more_than_is_remembered(self) -> None:
+        """CIN-06: a NOTIFY is not put off for ever by objects that take each other's place."""
+        self.patch(contents, "_OCTETS", 8000)
+        self.shelf.clock = self.node.clock
+        end = self.node.wall() + 3600
+        parts = [
+            reference(self.shelf.put(str(n), bytes([n]) * 3000), end, f"{n}@ua") for n in range(4)
+        ]
+        more = "".join(f"<r:class>cid:{n}@ua</r:class>" for n in range(4))
+        self.publish(*parts, root=person("", more=more))
+        self.assertIsNone(self.watch(TAKES_OBJECTS))
+        self.node.advance(PATIENCE + 1)
+        self.assertEqual(len(self.news(TAKES_OBJECTS)), 1)
+        fetched = len(self.shelf.fetched)
+        self.assertLess(fetched, 4 * PATIENCE)
+        self.node.advance(10)
+        self.assertEqual((len(self.shelf.fetched), self.package.objects._since), (fetched, {}))
+
     def test_end_while_it_waits(self) -> None:
         """Who unsubscribes meanwhile is told the end at once."""
         self.shelf.held = []
@@ -389,6 +408,7 @@ class NotifyTests(ObjectsCase):
         self.shelf.let()
         self.node.advance(1)
         self.assertEqual(len(peer.notifies()), 1)
+        self.assertEqual(self.package.objects._since, {})
 
     def test_stop_while_it_waits(self) -> None:
         """The end of the server waits for nothing."""
@@ -705,6 +725,7 @@ class ServerTests(ObjectsCase):
         (found,) = told.references.values()
         self.assertEqual(self.shelf.objects[found.url].body, large)
         self.assertEqual((found.size, found.expiration), (6000, float(int(until))))
+        self.assertEqual(found.sha1, hashed(large))
         self.assertEqual(list(told.references), told.cids)
         # a refresh makes it live on, and is told to who asks later
         self.node.advance(300, 1)
