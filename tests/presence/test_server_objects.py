@@ -451,17 +451,20 @@ class NotifyTests(ObjectsCase):
         self.assertEqual(got(peer.notifies()[-1]).type, RELATED)
 
     def test_one_body(self) -> None:
-        """Watchers of one view and kind share one body; plain ones share the document."""
-        self.publish(inline())
+        """Watchers of one view and kind share one body; plain ones share the document.
+
+        Bodies of what is no more are not kept.
+        """
+        tag = self.publish(inline())
         for number in range(3):
             self.first(TAKES_OBJECTS, number)
         bodies = self.package.objects._bodies[BOB]
         self.assertEqual(len(bodies), 1)
         self.first(PIDF)
         self.assertEqual(len(bodies), 1)
-        self.publish(inline(b"another"))
+        self.bob.publish(sip_if_match=tag, expires=0)
         self.node.advance(1)
-        self.assertEqual(len(self.package.objects._bodies[BOB]), 1)
+        self.assertEqual(self.package.objects._bodies, {})
 
 
 class WishTests(ObjectsCase):
@@ -516,6 +519,11 @@ class WishTests(ObjectsCase):
         self.assertEqual(first.related.root.content_type.type, diff)
         self.assertIn(b"pidf-full", first.document)
         self.assertEqual(list(first.objects.values()), [ICON])
+        (notify,) = self.watchers[accept].notifies()
+        plain = self.first(f"{diff}, {PIDF};q=0.5", expires=0)
+        self.assertEqual(plain.document, first.document)
+        (other,) = self.watchers[f"{diff}, {PIDF};q=0.5"].notifies()
+        self.assertNotEqual(notify.first("sip-etag"), other.first("sip-etag"))
         self.watchers[accept].requests.clear()
         more = "<r:class>home</r:class>"
         tag = self.publish(inline(), tag=tag, root=person(more=more))
@@ -595,6 +603,18 @@ class PermissionTests(ObjectsCase):
         self.assertEqual(self.shelf.fetched, [])
         allowed = self.first(TAKES_OBJECTS, 0)
         self.assertEqual(sorted(allowed.objects.values()), sorted([ICON, b"fetched"]))
+
+    def test_one_of_two_withheld(self) -> None:
+        """CIN-08, RUL-25: of two objects the one goes whose reference is withheld."""
+        permissions = Permissions(persons=EVERYTHING, attributes=frozenset({"status-icon"}))
+        self.node.presence.set_watchers(Classes(ALL, Decision("allow", permissions)))
+        card = '<c:icon xmlns:c="urn:ietf:params:xml:ns:pidf:cipid">cid:card@ua</c:icon>'
+        self.publish(inline(), inline(b"secret", "card@ua"), root=person(more=card))
+        for accept in (TAKES_OBJECTS, TAKES_REFERENCES):
+            told = self.first(accept, 1)
+            self.assertEqual(list(told.objects.values()), [ICON])
+            self.assertEqual(told.cids, list(told.objects))
+        self.assertEqual(len(self.first(TAKES_OBJECTS, 0).objects), 2)
 
 
 class CompositionTests(ObjectsCase):
