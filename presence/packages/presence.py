@@ -263,7 +263,7 @@ class PresencePackage:
         :raises SipError: 413.
         """
         objects = cast("tuple[PublishedObject, ...]", beside)
-        if before is not None and before.objects and content_type.startswith(PIDF_DIFF):
+        if before is not None and before.objects and content_type.lower().startswith(PIDF_DIFF):
             new = {each.cid for each in objects}
             objects += tuple(each for each in decode(before.objects) if each.cid not in new)
         if not objects:

@@ -171,6 +171,27 @@ class PublishTests(ObjectsCase):
         self.assertEqual(response.status, 415)
         self.assertTrue(accept.startswith(response.first("accept") or "-"), accept)
 
+    def test_odd_content_ids(self) -> None:
+        """CIN-08: odd Content-IDs are found, or refused, or refer to nothing; none does harm."""
+        for icon, cid, status, count in (
+            ("cid:a%20b@x", "a b@x", 200, 1),
+            ("CID:a@x", "a@x", 200, 1),
+            ("cid:no-at-sign", "no-at-sign", 200, 1),
+            ("cid:%3Ca@x%3E", "<a@x>", 200, 1),
+            ("cid:a%zz@x", "a%zz@x", 200, 0),  # no URI: repaired
+            ("cid:%ff@x", "a@x", 200, 0),
+            ("cid:", "a@x", 200, 0),
+            ("cid:a@x#part", "a@x", 200, 0),
+            ("cid:a@x", "a@x" * 300, 400, 0),
+        ):
+            answer = self.ask(inline(cid=cid), root=person(icon))
+            self.assertEqual(answer.status, status, icon)
+            if status == 200:
+                self.assertEqual(len(decode(self.kept()[-1].objects)), count, icon)
+                told = self.first(TAKES_OBJECTS, expires=0)
+                self.assertEqual(len(told.objects), count, icon)
+                self.bob.publish(sip_if_match=answer.first("sip-etag"), expires=0)
+
     def test_modify_replaces_all(self) -> None:
         """PUB-23: a modify replaces the objects with the document; a refresh leaves them."""
         tag = self.publish(inline())
@@ -188,7 +209,7 @@ class PublishTests(ObjectsCase):
         self.publish(inline(), inline(b"second", "b@ua"), root=person(more=more))
         (before,) = self.kept()
         new = unpack(**multipart(inline(b"new")), **UNLIMITED).objects
-        diff = "application/pidf-diff+xml;charset=utf-8"
+        diff = "Application/pidf-diff+xml;charset=utf-8"
         for document, beside, bodies in (
             (person(more=more), (), [ICON, b"second"]),
             (person(), (), [ICON]),
