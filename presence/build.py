@@ -167,6 +167,9 @@ def build_node(config: Config, reactor: Any) -> Node:
     gate = Gate(config, reactor, accounts, access)
     content = build_content(config, reactor, accounts, domains, gate, guard.overloaded, access)
     beside = content.beside if content is not None and content.site is None else None
+    objects = content_objects(config, reactor, content)
+    if isinstance(events, PresenceServer) and objects is not None:
+        events.package.objects.use(objects.all)
     proxy = build_proxy(config, reactor, domains, documents, gate, guard.overloaded, access, beside)
     tls, generated = tls_settings(config, all_points(config))
     transports = [
@@ -193,7 +196,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         permanent,
         proxy,
         content,
-        content_objects(config, reactor, content),
+        objects,
         access,
         http_sites(config, documents, proxy, content),
         removals,

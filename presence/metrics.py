@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReadDescriptor
 
 from presence.exposition import Family, Labels, counter, gauge, histogram
 from presence.overload import resident_memory
+from presence.server import PresenceServer
 from presence.xdmmetrics import collect_xdm
 from presence.xdmtables import HttpListen
 from pysip.transport.base import host_port
@@ -41,6 +42,7 @@ def collect(node: Node, problems: Mapping[int, int]) -> Iterator[Family]:
     yield from _strain(node)
     yield from _rules(node)
     yield from _lists(node)
+    yield from _objects(node)
     yield from collect_xdm(node)
     yield counter(
         "presence_problems_total",
@@ -349,4 +351,19 @@ def _lists(node: Node) -> Iterator[Family]:
         "presence_list_documents",
         "Copies of documents that lists are made of.",
         ({}, 0 if lists is None else lists.services.documents),
+    )
+
+
+def _objects(node: Node) -> Iterator[Family]:
+    events = node.events
+    outcomes: Mapping[tuple[str, str], int] = {}
+    if isinstance(events, PresenceServer):
+        outcomes = events.package.objects.contents.outcomes
+    yield counter(
+        "presence_object_requests_total",
+        "Requests of the Presence Server to Content Servers by their outcome.",
+        *(
+            ({"operation": operation, "outcome": outcome}, count)
+            for (operation, outcome), count in sorted(outcomes.items())
+        ),
     )

@@ -196,7 +196,7 @@ class Contents:
         self._failed.pop(key, None)
         self._bodies[key] = fetched
         self._octets += len(body)
-        while self._octets > _OCTETS:
+        while self._octets > _OCTETS and len(self._bodies) > 1:
             _, oldest = self._bodies.popitem(last=False)
             self._octets -= len(oldest.body)
 

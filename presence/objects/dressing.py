@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
 from typing import TYPE_CHECKING, Final
 
-from presence.objects.contents import Contents, Stored
+from msgspec.structs import replace
+
+from presence.objects.contents import PATIENCE, Contents, Stored
 from presence.objects.published import ObjectLimits, PublishedObject, decode
 from presence.objects.references import mentioned
 from presence.objects.related import (
@@ -58,11 +61,14 @@ class Objects:
         watched: Callable[[str], bool],
     ) -> None:
         self.contents = Contents(clock, wall, self._come)
+        self._clock = clock
         self._wall = wall
         self._ready = ready
         self._watched = watched
         self._limits = ObjectLimits()
         self._waiting: dict[Key, dict[int, ISubscription]] = {}
+        # since when the NOTIFY of each is put off
+        self._since: dict[int, float] = {}
         # by presentity; dropped with its views
         self._bodies: dict[str, dict[_Body, Notification]] = {}
 
@@ -145,11 +151,11 @@ class Objects:
                 waits.append(part)
             else:
                 parts.append(part)
-        # who is being told the end cannot wait
-        if waits and not (subscription.lasting and subscription.reason):
+        if waits and self._may_wait(subscription):
             for each in waits:
                 self._waiting.setdefault(each, {})[id(subscription)] = subscription
             return None
+        self._since.pop(id(subscription), None)
         made = plain
         if parts:
             made = _with_parts(plain, *related(plain.content_type, plain.body, parts, host), wanted)
@@ -157,6 +163,17 @@ class Objects:
         if whole and not waits and self._watched(presentity):
             self._bodies.setdefault(presentity, {})[key] = made
         return made
+
+    def _may_wait(self, subscription: ISubscription) -> bool:
+        """Whether a NOTIFY can be put off: not that of the end, and not for longer than that."""
+        if subscription.lasting and subscription.reason:
+            return False
+        now = self._clock.seconds()
+        return now - self._since.setdefault(id(subscription), now) < PATIENCE
+
+    def forget(self, subscription: ISubscription) -> None:
+        """A subscription has ended."""
+        self._since.pop(id(subscription), None)
 
     def _how(self, told: PublishedObject, wanted: Takes) -> Telling:
         if told.over(self._wall()):
@@ -173,7 +190,10 @@ class Objects:
             return referred(told, told.url, told.expires)
         if how is Telling.STORED:
             place = self.contents.place(presentity, told, until)
-            return referred(told, place.url, place.until) if isinstance(place, Stored) else place
+            if not isinstance(place, Stored):
+                return place
+            known = sha1(told.body, usedforsecurity=False).hexdigest()  # AGP-114
+            return referred(replace(told, sha1=known), place.url, place.until)
         if how is Telling.ENCLOSED:
             return enclosed(told, told.content_type, told.body)
         fetched = self.contents.body(told, self._limits.inline)

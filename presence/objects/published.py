@@ -95,6 +95,7 @@ class Unpacked:
     objects: tuple[PublishedObject, ...] = ()
 
 
+_MAX_VALUE: Final = 512
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(tuple[PublishedObject, ...])
 
@@ -105,11 +106,13 @@ def encode(objects: Sequence[PublishedObject]) -> bytes:
 
 
 def decode(kept: bytes) -> tuple[PublishedObject, ...]:
-    """The reverse of :func:`encode`.
-
-    :raises msgspec.DecodeError: it is none of ours.
-    """
-    return _decoder.decode(kept) if kept else ()
+    """The reverse of :func:`encode`; nothing when it is none of ours."""
+    if not kept:
+        return ()
+    try:
+        return _decoder.decode(kept)
+    except msgspec.DecodeError:
+        return ()  # the document is told without them
 
 
 def next_end(kept: bytes, now: float) -> float | None:
@@ -246,9 +249,9 @@ def _name(host: str, content_type: str, what: bytes) -> str:
 
 
 def _check_text(*values: str) -> None:
-    """Refuse header values with octets that no text has: they will be written again."""
-    if not all(value.isprintable() for value in values):
-        raise ParseError("odd characters in a part header")
+    """Refuse header values that are too long or no text: they will be written again."""
+    if not all(len(value) <= _MAX_VALUE and value.isprintable() for value in values):
+        raise ParseError("odd or too long part header")
 
 
 def _encoded(part: Part) -> bool:

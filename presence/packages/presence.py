@@ -264,7 +264,7 @@ class PresencePackage:
         :raises SipError: 413.
         """
         objects = cast("tuple[PublishedObject, ...]", beside)
-        if before is not None and before.objects and content_type.startswith(PIDF_DIFF):
+        if before is not None and before.objects and content_type.lower().startswith(PIDF_DIFF):
             new = {each.cid for each in objects}
             objects += tuple(each for each in decode(before.objects) if each.cid not in new)
         if not objects:
@@ -436,6 +436,7 @@ class PresencePackage:
         """Tell the observer, and let go what nobody needs any more."""
         resource = subscription.resource
         self._preferred.unsubscribed(subscription)
+        self.objects.forget(subscription)
         if self.observer is not None:
             self.observer.unsubscribed(subscription)
         if not self._watched(self.name, resource):

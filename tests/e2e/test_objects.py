@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysip.header import format_date
+from pysip.header import format_date, parse_date
 from tests.e2e.daemon import OPEN_POINTS, Daemon, tables
+from tests.e2e.deployments import USERS, Deployment
 from tests.e2e.phone import Phone, aor
 from tests.presence.objects import (
     ICON,
@@ -22,6 +24,7 @@ from tests.presence.objects import (
     inline,
     multipart,
     person,
+    reference,
 )
 
 EXAMPLE = Path(__file__).parent.parent / "vectors" / "indirection" / "cin-10-publish.txt"
@@ -128,3 +131,94 @@ class ObjectTests(SynchronousTestCase):
         self.assertEqual(self.alice.publish(**large).status, 200)
         (found,) = self.fetch(TAKES_OBJECTS).objects.values()
         self.assertEqual(hashed(found), hashed(b"x" * 5121))
+
+
+class StoredTests(SynchronousTestCase):
+    """A server with a Content Server beside it."""
+
+    def setUp(self) -> None:
+        """Start it."""
+        roles = ["presence-server", "aggregation-proxy", "presence-xdms", "content-server"]
+        publication = {"min_expires": 1, "object_size": 20000}
+        self.xdm = Deployed(self, roles, publication)
+        self.server = self.xdm.proxy
+        self.alice = self.server.phone("tcp", "alice")
+        self.bob = self.server.phone("tcp", "bob")
+        self.store = self.xdm.client("alice")
+
+    def fetch(self, accept: str | None) -> Got:
+        """What bob sees who says so."""
+        watch = self.bob.subscribe("alice", expires=0, accept=accept)
+        message = self.bob.notify(watch)
+        return Got(message["content-type"], message.body)
+
+    def test_reference(self) -> None:
+        """CIN-06, CIN-07, AGP-114: an icon that alice has stored, for each kind of watcher."""
+        answer = self.store.ask(
+            *("POST", f"/cs/users/{aor('alice')}/", ICON),
+            content_type="image/png",
+            x_expires="120",
+        )
+        self.assertEqual(answer.status, 201, answer)
+        url = answer["location"]
+        ends = parse_date(answer["expires"])
+        assert ends is not None
+        part = reference(url, ends, size=len(ICON), sha=hashed(ICON))
+        root = person(entity=aor("alice"))
+        self.assertEqual(self.alice.publish(**multipart(part, root=root)).status, 200)
+        told = self.fetch(TAKES_REFERENCES)
+        (found,) = told.references.values()
+        self.assertEqual((found.url, found.expiration), (url, ends))
+        fetched = self.fetch(TAKES_OBJECTS)
+        self.assertEqual(list(fetched.objects.values()), [ICON])
+        self.assertEqual(fetched.cids, told.cids)
+        self.assertEqual(self.fetch(None).type, PIDF)
+        # AGP-109, CSV-05: it lives as long as the publication that refers to it
+        for _ in range(50):
+            now = parse_date(self.store.get(urlsplit(url).path)["expires"]) or 0.0
+            if now > ends + 3000:
+                break
+            time.sleep(0.05)
+        self.assertGreater(now, ends + 3000)
+
+    def test_wrong_hash(self) -> None:
+        """CIN-03, CIN-12: an icon that is another than was promised is ignored, and logged."""
+        answer = self.store.ask(
+            "POST", f"/cs/users/{aor('alice')}/", ICON, content_type="image/png"
+        )
+        part = reference(answer["location"], time.time() + 600, sha=hashed(b"other"))
+        root = person(entity=aor("alice"))
+        self.alice.publish(**multipart(part, root=root))
+        self.assertEqual(self.fetch(TAKES_OBJECTS).type, PIDF)
+        self.server.await_log("is not what its reference promises")
+
+    def test_large(self) -> None:
+        """AGP-116, AGP-117: a large icon is stored in the server's name, and outlives a restart.
+
+        The end of the publication leaves it where it is.
+        """
+        large = b"\x89PNG" + b"x" * 9996
+        root = person(entity=aor("alice"))
+        tag = self.alice.publish(**multipart(inline(large), root=root))["sip-etag"]
+        self.assertEqual(self.fetch(TAKES_OBJECTS).type, PIDF)
+        (found,) = self.fetch(TAKES_REFERENCES).references.values()
+        self.assertEqual((found.size, found.sha1), (10000, hashed(large)))
+        answer = self.store.get(urlsplit(found.url).path)
+        self.assertEqual((answer.status, answer.body), (200, large))
+        self.alice.publish(etag=tag, expires=0)
+        self.assertEqual(self.fetch(TAKES_REFERENCES).type, PIDF)
+        self.assertEqual(self.store.get(urlsplit(found.url).path).status, 200)
+
+
+class Deployed(Deployment):
+    """One process with a Content Server."""
+
+    def __init__(
+        self, case: SynchronousTestCase, roles: list[str], publication: dict[str, Any]
+    ) -> None:
+        super().__init__(case)
+        proxy = {"listen": [{"port": self.port}], "rate": 0.0}
+        settings = self._settings(roles=roles, proxy=proxy, publication=publication)
+        self.proxy = Daemon(case, OPEN_POINTS, USERS, settings)
+        self.parts = dict.fromkeys(roles, self.proxy)
+        self.start()

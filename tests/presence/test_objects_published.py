@@ -211,6 +211,15 @@ class UnpackTests(SynchronousTestCase):
             part = b'Content-Type: image/png;name="' + odd + b'"\r\nContent-ID: <a@x>\r\n\r\nx'
             self.refused(400, part)
 
+    def test_long_text(self) -> None:
+        """So are very long ones, which would go to all watchers."""
+        for head in ("Content-Disposition: x;a=" + "y" * 600, "Content-Description: x"):
+            part = inline(extra=f"{head}\r\n")
+            if len(head) > 600:
+                self.refused(400, part)
+            else:
+                self.assertEqual(len(taken(part).objects), 1)
+
     def test_many_parts(self) -> None:
         """Very many parts, and very deep ones, take no time worth speaking of."""
         many = b"--b\r\n\r\n\r\n" * 90000 + b"--b--"
@@ -247,6 +256,11 @@ class KeptTests(SynchronousTestCase):
 
         newer = msgspec.msgpack.encode([{"cid": "a", "name": "b", "colour": 7}])
         self.assertEqual(decode(newer), (PublishedObject("a", "b"),))
+
+    def test_damaged(self) -> None:
+        """What cannot be read is nothing: the document is told without it."""
+        for kept in (b"\xc1", b"\x90\x90", encode(taken(inline()).objects)[:-1]):
+            self.assertEqual(decode(kept), ())
 
     def test_next_end(self) -> None:
         """CIN-09: the next reference to end; what is here never does."""

@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 from presence.compose.oma import OmaComposition
 from presence.content.errors import ContentError
 from presence.content.interfaces import IContentObjects
+from presence.objects import contents
 from presence.objects.contents import PATIENCE
 from presence.objects.published import ObjectLimits, decode, unpack
 from presence.rules.model import Decision
@@ -170,6 +171,27 @@ class PublishTests(ObjectsCase):
         self.assertEqual(response.status, 415)
         self.assertTrue(accept.startswith(response.first("accept") or "-"), accept)
 
+    def test_odd_content_ids(self) -> None:
+        """CIN-08: odd Content-IDs are found, or refused, or refer to nothing; none does harm."""
+        for icon, cid, status, count in (
+            ("cid:a%20b@x", "a b@x", 200, 1),
+            ("CID:a@x", "a@x", 200, 1),
+            ("cid:no-at-sign", "no-at-sign", 200, 1),
+            ("cid:%3Ca@x%3E", "<a@x>", 200, 1),
+            ("cid:a%zz@x", "a%zz@x", 200, 0),  # no URI: repaired
+            ("cid:%ff@x", "a@x", 200, 0),
+            ("cid:", "a@x", 200, 0),
+            ("cid:a@x#part", "a@x", 200, 0),
+            ("cid:a@x", "a@x" * 300, 400, 0),
+        ):
+            answer = self.ask(inline(cid=cid), root=person(icon))
+            self.assertEqual(answer.status, status, icon)
+            if status == 200:
+                self.assertEqual(len(decode(self.kept()[-1].objects)), count, icon)
+                told = self.first(TAKES_OBJECTS, expires=0)
+                self.assertEqual(len(told.objects), count, icon)
+                self.bob.publish(sip_if_match=answer.first("sip-etag"), expires=0)
+
     def test_modify_replaces_all(self) -> None:
         """PUB-23: a modify replaces the objects with the document; a refresh leaves them."""
         tag = self.publish(inline())
@@ -187,7 +209,7 @@ class PublishTests(ObjectsCase):
         self.publish(inline(), inline(b"second", "b@ua"), root=person(more=more))
         (before,) = self.kept()
         new = unpack(**multipart(inline(b"new")), **UNLIMITED).objects
-        diff = "application/pidf-diff+xml;charset=utf-8"
+        diff = "Application/pidf-diff+xml;charset=utf-8"
         for document, beside, bodies in (
             (person(more=more), (), [ICON, b"second"]),
             (person(), (), [ICON]),
@@ -374,6 +396,24 @@ class NotifyTests(ObjectsCase):
         (told,) = self.news(TAKES_OBJECTS)
         self.assertEqual(told.type, PIDF)
 
+    def test_more_than_is_remembered(self) -> None:
+        """CIN-06: a NOTIFY is not put off for ever by objects that take each other's place."""
+        self.patch(contents, "_OCTETS", 8000)
+        self.shelf.clock = self.node.clock
+        end = self.node.wall() + 3600
+        parts = [
+            reference(self.shelf.put(str(n), bytes([n]) * 3000), end, f"{n}@ua") for n in range(4)
+        ]
+        more = "".join(f"<r:class>cid:{n}@ua</r:class>" for n in range(4))
+        self.publish(*parts, root=person("", more=more))
+        self.assertIsNone(self.watch(TAKES_OBJECTS))
+        self.node.advance(PATIENCE + 1)
+        self.assertEqual(len(self.news(TAKES_OBJECTS)), 1)
+        fetched = len(self.shelf.fetched)
+        self.assertLess(fetched, 4 * PATIENCE)
+        self.node.advance(10)
+        self.assertEqual((len(self.shelf.fetched), self.package.objects._since), (fetched, {}))
+
     def test_end_while_it_waits(self) -> None:
         """Who unsubscribes meanwhile is told the end at once."""
         self.shelf.held = []
@@ -389,6 +429,7 @@ class NotifyTests(ObjectsCase):
         self.shelf.let()
         self.node.advance(1)
         self.assertEqual(len(peer.notifies()), 1)
+        self.assertEqual(self.package.objects._since, {})
 
     def test_stop_while_it_waits(self) -> None:
         """The end of the server waits for nothing."""
@@ -431,17 +472,20 @@ class NotifyTests(ObjectsCase):
         self.assertEqual(got(peer.notifies()[-1]).type, RELATED)
 
     def test_one_body(self) -> None:
-        """Watchers of one view and kind share one body; plain ones share the document."""
-        self.publish(inline())
+        """Watchers of one view and kind share one body; plain ones share the document.
+
+        Bodies of what is no more are not kept.
+        """
+        tag = self.publish(inline())
         for number in range(3):
             self.first(TAKES_OBJECTS, number)
         bodies = self.package.objects._bodies[BOB]
         self.assertEqual(len(bodies), 1)
         self.first(PIDF)
         self.assertEqual(len(bodies), 1)
-        self.publish(inline(b"another"))
+        self.bob.publish(sip_if_match=tag, expires=0)
         self.node.advance(1)
-        self.assertEqual(len(self.package.objects._bodies[BOB]), 1)
+        self.assertEqual(self.package.objects._bodies, {})
 
 
 class WishTests(ObjectsCase):
@@ -496,6 +540,11 @@ class WishTests(ObjectsCase):
         self.assertEqual(first.related.root.content_type.type, diff)
         self.assertIn(b"pidf-full", first.document)
         self.assertEqual(list(first.objects.values()), [ICON])
+        (notify,) = self.watchers[accept].notifies()
+        plain = self.first(f"{diff}, {PIDF};q=0.5", expires=0)
+        self.assertEqual(plain.document, first.document)
+        (other,) = self.watchers[f"{diff}, {PIDF};q=0.5"].notifies()
+        self.assertNotEqual(notify.first("sip-etag"), other.first("sip-etag"))
         self.watchers[accept].requests.clear()
         more = "<r:class>home</r:class>"
         tag = self.publish(inline(), tag=tag, root=person(more=more))
@@ -575,6 +624,18 @@ class PermissionTests(ObjectsCase):
         self.assertEqual(self.shelf.fetched, [])
         allowed = self.first(TAKES_OBJECTS, 0)
         self.assertEqual(sorted(allowed.objects.values()), sorted([ICON, b"fetched"]))
+
+    def test_one_of_two_withheld(self) -> None:
+        """CIN-08, RUL-25: of two objects the one goes whose reference is withheld."""
+        permissions = Permissions(persons=EVERYTHING, attributes=frozenset({"status-icon"}))
+        self.node.presence.set_watchers(Classes(ALL, Decision("allow", permissions)))
+        card = '<c:icon xmlns:c="urn:ietf:params:xml:ns:pidf:cipid">cid:card@ua</c:icon>'
+        self.publish(inline(), inline(b"secret", "card@ua"), root=person(more=card))
+        for accept in (TAKES_OBJECTS, TAKES_REFERENCES):
+            told = self.first(accept, 1)
+            self.assertEqual(list(told.objects.values()), [ICON])
+            self.assertEqual(told.cids, list(told.objects))
+        self.assertEqual(len(self.first(TAKES_OBJECTS, 0).objects), 2)
 
 
 class CompositionTests(ObjectsCase):
@@ -705,6 +766,7 @@ class ServerTests(ObjectsCase):
         (found,) = told.references.values()
         self.assertEqual(self.shelf.objects[found.url].body, large)
         self.assertEqual((found.size, found.expiration), (6000, float(int(until))))
+        self.assertEqual(found.sha1, hashed(large))
         self.assertEqual(list(told.references), told.cids)
         # a refresh makes it live on, and is told to who asks later
         self.node.advance(300, 1)
