@@ -116,11 +116,12 @@ def build_content(
     roots = Roots(found)
     # bodies are not held, so no digest can cover them
     authenticator = gate.authenticator(roots.realm, ("auth",))
+    servers = [canonical(name) if name.startswith("sip:") else name for name in table.servers]
     asserter = IdentityAsserter(networks=table.networks, strict=False, canonical=canonical)
     server = ContentServer(
         roots,
         keeping,
-        Access(authenticator, asserter, subscribers, table.servers, canonical),
+        Access(authenticator, asserter, subscribers, servers, canonical),
         reactor,
         ContentSettings(
             reading=table.read,

@@ -85,14 +85,10 @@ class Operation:
 
     def checks(self) -> dict[str, str]:
         """What has to be well for requests to be served (NFR-04)."""
-        found = {
+        return {
             "process": self._life(),
             "store": "refuses writes" if self._node.store.failed else "",
         }
-        content = self._node.content
-        if content is not None:
-            found["content"] = "refuses writes" if content.store.failed else ""
-        return found
 
     def _credentials(self) -> dict[str, Credentials]:
         return {

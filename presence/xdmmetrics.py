@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from presence.contentmetrics import collect_content
 from presence.exposition import Family, Labels, counter, gauge, histogram
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def collect_xdm(node: Node) -> Iterator[Family]:
         sites.append(("xdms", documents.site))
     if proxy is not None:
         sites.append(("proxy", proxy.site))
+    if node.content is not None and node.content.site is not None:
+        sites.append(("content", node.content.site))
     if sites:
         yield from _http(sites)
     answers: list[tuple[Labels, float]] = []
@@ -34,6 +37,8 @@ def collect_xdm(node: Node) -> Iterator[Family]:
         yield from _documents(documents)
     if proxy is not None:
         yield from _proxy(proxy)
+    if node.content is not None:
+        yield from collect_content(node.content)
 
 
 def _answers(

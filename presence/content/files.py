@@ -36,9 +36,10 @@ class ContentFiles:
 
         :raises OSError: they cannot be made.
         """
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for shelf in _SHELVES:
-            (self._objects / shelf).mkdir(mode=0o700, parents=True, exist_ok=True)
+        shelves = [self._objects / shelf for shelf in _SHELVES]
+        # one by one: parents that are made along get another mode
+        for folder in (self._incoming.parent, self._incoming, self._objects, *shelves):
+            folder.mkdir(mode=0o700, exist_ok=True)
         for path in self._incoming.iterdir():
             path.unlink()
         for folder in (self._incoming.parent, self._objects):

@@ -6,6 +6,7 @@ never followed (CIN-06).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,7 +54,11 @@ class Bases:
     """
 
     def __init__(self, uris: Iterable[str]) -> None:
-        self._bases = [split_uri(uri) for uri in uris]
+        self._bases = []
+        for uri in uris:
+            # port 0 lets the system choose: no URI tells which
+            with contextlib.suppress(ValueError):
+                self._bases.append(split_uri(uri))
 
     def id_of(self, uri: str) -> str:
         """The unguessable part of the URI of an object, "" when it is none of this server."""

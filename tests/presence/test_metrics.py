@@ -130,6 +130,8 @@ def parts(node: Node, **changes: Any) -> Parts:
         "authorization": None,
         "permanent": None,
         "proxy": None,
+        "content": None,
+        "objects": None,
         "access": None,
         "sites": [],
         "removals": None,

@@ -9,10 +9,12 @@ from typing import Any
 
 from msgspec.structs import replace
 from OpenSSL import SSL
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from presence import build, certificate, endpoints, service
 from presence.config import Config, Listen, Metrics, Tls, Trace
@@ -27,6 +29,7 @@ from tests.certificates import issue, make_ca
 DAY = 86400
 
 
+@implementer(IReactorFromThreads)
 class Reactor(MemoryReactorClock):
     """Opens no port and no file."""
 
