@@ -123,13 +123,20 @@ def partial(operations: bytes, entity: str | None, version: int | None = None) -
     return b"".join((DECLARATION, b"\n", name, whom, number, space, rest))
 
 
-def read(body: bytes, charset: str | None = None, limit: int = DEFAULT_LIMIT) -> Partial:
+def read(
+    body: bytes,
+    charset: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    *,
+    versioned: bool = True,
+) -> Partial:
     """A body of type ``application/pidf-diff+xml``.
 
     The schema is left to who uses it.
 
     :param charset: the ``charset`` parameter of the Content-Type (PID-01, PNO-14).
     :param limit: greatest size in octets.
+    :param versioned: whether the version counts; else there is none (PPU-01).
     :raises DocumentError: 413 too large, 415 unknown character set, 400 anything else; also
         when the root is ``presence`` (PNO-01).
     """
@@ -138,12 +145,13 @@ def read(body: bytes, charset: str | None = None, limit: int = DEFAULT_LIMIT) ->
     root = parse(to_utf8(body, charset))
     entity = root.get("entity")
     if root.tag == DIFF:
-        return Diff(entity.strip() if entity else None, _version(root), root)
+        version = _version(root) if versioned else None
+        return Diff(entity.strip() if entity is not None else None, version, root)
     if root.tag != FULL:
         raise DocumentError(400, "root element is neither pidf-full nor pidf-diff", line(root))
     if entity is None:
         raise DocumentError(400, "pidf-full without entity", line(root))
-    version = _version(root)
+    version = _version(root) if versioned else None
     return Full(entity.strip(), version, _presence(root))
 
 

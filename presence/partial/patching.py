@@ -17,13 +17,16 @@ from xcap.patch import PatchedDocument, PatchError
 from xcap.tree import Bounds, TreeError
 from xcap.xpath import XML_ID
 
-__all__ = ["MOST_OPERATIONS", "PatchError", "apply"]
+__all__ = ["MOST_OPERATIONS", "WORK", "PatchError", "apply"]
 
 _DOCUMENT: Final = Bounds(depth=MAX_DEPTH)
 _OPERATION: Final = Bounds(size=DEFAULT_LIMIT, depth=MAX_DEPTH, namespaces=128, declared=8192)
 
 MOST_OPERATIONS: Final = 512
-"""Operations of one patch; so many take less than a second."""
+"""Operations of one patch."""
+
+WORK: Final = 200_000
+"""Nodes that the operations of one patch may look at; a tenth of a second."""
 
 _IDENTIFIERS: Final = frozenset({XML_ID, "id"})
 _KINDS: Final = frozenset(f"{{{NAMESPACE}}}{name}" for name in ("add", "replace", "remove"))
@@ -55,7 +58,7 @@ def apply(document: bytes, diff: bytes | Diff, limit: int = DEFAULT_LIMIT) -> by
         target = tree.parse(to_utf8(document), _DOCUMENT)
     except TreeError as error:
         raise PatchError("invalid-diff-format", f"the document to patch: {error}") from error
-    patched = PatchedDocument(target, _IDENTIFIERS, _DOCUMENT)
+    patched = PatchedDocument(target, _IDENTIFIERS, _DOCUMENT, WORK)
     for operation in read_operations(operations, _OPERATION):
         patched.apply(operation)
         if target.root.name != names.PRESENCE:
