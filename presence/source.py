@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 from lxml import etree
+from zope.interface import implementer
 
+from presence.partial.difference import difference
+from presence.partial.documents import CONTENT_TYPE as DIFF_TYPE
+from presence.partial.documents import full, partial
 from presence.pidf import names
 from presence.pidf.parse import DocumentError, parse, to_utf8
 from presence.pidf.vocabulary import ACTIVITIES, MOODS, PLACES
 from presence.pidf.write import serialize
 from pysip.errors import ParseError
+from pysip.event.interfaces import IPartialEncoding
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
 from pysip.uri import canonical_aor
 
@@ -81,6 +86,7 @@ class SourceTerms:
     :ivar device: ``dm:deviceID``, a URN, or "" when it is not known.
     :ivar route: preloaded Route values.
     :ivar credentials: to answer challenges with.
+    :ivar partial: tell the server what has changed, if it takes that and it is less (PPU-07).
     """
 
     presentity: str
@@ -92,6 +98,27 @@ class SourceTerms:
     device: str = ""
     route: tuple[str, ...] = ()
     credentials: ClientCredentials | None = None
+    partial: bool = False
+
+
+@implementer(IPartialEncoding)
+class PidfChanges:
+    """PIDF documents told as ``pidf-full`` and ``pidf-diff`` (RFC 5264, PPU-07).
+
+    :param presentity: URI that changes name.
+    """
+
+    def __init__(self, presentity: str) -> None:
+        self._presentity = presentity
+
+    def whole(self, state: Document) -> Document:
+        """A document as ``pidf-full``."""
+        return Document(DIFF_TYPE, full(to_utf8(state.body)))
+
+    def change(self, before: Document, state: Document) -> Document | None:
+        """The ``pidf-diff`` between two documents; None when it would be no smaller."""
+        made = difference(to_utf8(before.body), to_utf8(state.body))
+        return None if made is None else Document(DIFF_TYPE, partial(made, self._presentity))
 
 
 class PresenceSource:
@@ -131,6 +158,7 @@ class PresenceSource:
                 interval=terms.throttle,
                 route=terms.route,
                 credentials=terms.credentials,
+                partial=PidfChanges(terms.presentity) if terms.partial else None,
             ),
             delegate,
         )

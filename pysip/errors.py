@@ -23,15 +23,24 @@ class SipError(Exception):
     :ivar status: response code, 300-699.
     :ivar reason: reason phrase, or None for the standard phrase of the code.
     :ivar headers: extra header fields of the response, as (name, value) pairs.
+    :ivar body: body of the response, often empty.
+    :ivar content_type: of the body.
     """
 
     def __init__(
-        self, status: int, reason: str | None = None, headers: Iterable[tuple[str, str]] = ()
+        self,
+        status: int,
+        reason: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        content_type: str = "",
     ) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
         self.headers = tuple(headers)
+        self.body = body
+        self.content_type = content_type
 
 
 class TransportError(Exception):

@@ -114,7 +114,7 @@ class ServerRequest:
 
     def refuse(self, error: SipError) -> None:
         """Send the response that the error carries."""
-        self.respond(error.status, error.reason, error.headers)
+        self.respond(error.status, error.reason, error.headers, error.body, error.content_type)
 
 
 @implementer(ITransactionUser)
@@ -286,7 +286,13 @@ class UserAgent:
             headers += self.charging_fields(request, identity)
         try:
             data = encode_response(
-                request, error.status, error.reason, to_tag=to_tag, headers=headers
+                request,
+                error.status,
+                error.reason,
+                to_tag=to_tag,
+                headers=headers,
+                body=error.body,
+                content_type=error.content_type,
             )
         except ParseError:
             return

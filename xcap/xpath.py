@@ -374,6 +374,7 @@ def _select(context: Parent, step: Step, budget: Budget) -> list[Located]:
     budget.spend(len(context.children))
     nodes = list(filter(_test(step), context.children))
     for predicate in step.predicates:
+        budget.spend(len(nodes))
         if predicate.kind == "position":
             nodes = nodes[predicate.position - 1 : predicate.position] if predicate.position else []
         else:

@@ -91,6 +91,11 @@ presencectl publish --server 192.0.2.1 --transport tls --ca server.pem
         "--expires", metavar="N", type=int, default=3600, help="lifetime in seconds (default 3600)"
     )
     parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="publish so that only changes have to follow (RFC 5264), if the server takes that",
+    )
+    parser.add_argument(
         "--once", action="store_true", help="publish once and leave it to expire by itself"
     )
     parser.add_argument(
@@ -109,6 +114,7 @@ class Publishing:
     :ivar device: the device it is published from, a URN, or "".
     :ivar document: a presence document, or None.
     :ivar expires: lifetime to ask for, seconds.
+    :ivar partial: tell changes to a server that takes them (PPU-07).
     :ivar once: end after the first success.
     :ivar keep: do not remove the publication at the end.
     """
@@ -118,6 +124,7 @@ class Publishing:
     device: str = ""
     document: bytes | None = None
     expires: int = 3600
+    partial: bool = False
     once: bool = False
     keep: bool = False
 
@@ -156,6 +163,7 @@ class PublishCommand:
             device=what.device,
             route=client.route,
             credentials=client.credentials,
+            partial=what.partial,
         )
         self._source = source = PresenceSource(client.publisher, terms, self, self._wall)
         try:
@@ -248,6 +256,7 @@ def _run(options: argparse.Namespace) -> int:
         device=_uri("--device", options.device),
         document=_read(options.file) if options.file else None,
         expires=options.expires,
+        partial=options.partial,
         once=options.once,
         keep=options.keep,
     )

@@ -14,16 +14,16 @@ from presence.objects.dressing import Objects
 from presence.objects.published import EXTERNAL_BODY, RELATED, check, decode, encode, unpack
 from presence.objects.references import referred
 from presence.objects.related import noted, noting, takes, without
+from presence.packages.published import TYPES, document
 from presence.partial.wanted import wants_changes
-from presence.pidf.parse import DocumentError
-from presence.pidf.validate import DEFAULT_LIMIT, accept
+from presence.pidf.validate import DEFAULT_LIMIT
 from presence.preferences import Preferred
 from presence.rules.polite import pending_document
 from presence.view import PIDF, PIDF_DIFF, View
 from presence.views import Views
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
-from pysip.header import accepts, parse_accept, parse_media_type
+from pysip.header import accepts, parse_accept
 from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class PresencePackage:
     name = event = "presence"
     default_expires = 3600
     notify_types = (PIDF, PIDF_DIFF)
-    publish_types: tuple[str, ...] = (PIDF, RELATED, EXTERNAL_BODY)
+    publish_types = (*TYPES, RELATED, EXTERNAL_BODY)
     subscribe_types = (FILTERS,)
     template = False
     incremental = False
@@ -213,26 +213,18 @@ class PresencePackage:
         if resource not in uris and self.publishers.isdisjoint(uris):
             raise SipError(403, "Forbidden: not the presentity")
 
-    def validate(self, resource: str, content_type: str, body: bytes) -> tuple[str, bytes]:
-        """The schema-valid document to keep (PUB-07, PUB-08, CLI-10).
-
-        :raises SipError: 400, 413 or 415 with a Warning that names line and reason.
-        """
-        charset = None
-        if ";" in content_type:
-            charset = parse_media_type(content_type).params.get("charset")
-        try:
-            kept = accept(
-                body,
-                entity_ok=lambda entity: entity == resource or self._is(entity, resource),
-                strict=self.strict,
-                charset=charset,
-                limit=self.document_limit,
-            )
-        except DocumentError as error:
-            # the reason names the line and has nothing that would need escaping
-            warning = f'399 presence "{error.reason}"'
-            raise SipError(error.status, None, (("Warning", warning),)) from None
+    def validate(
+        self, resource: str, content_type: str, body: bytes, before: PublicationRecord | None
+    ) -> tuple[str, bytes]:
+        """The schema-valid document to keep; see :func:`presence.packages.published.document`."""
+        kept = document(
+            content_type,
+            body,
+            before.body if before is not None else None,
+            entity_ok=lambda entity: entity == resource or self._is(entity, resource),
+            strict=self.strict,
+            limit=self.document_limit,
+        )
         return PIDF, kept
 
     def unpack(

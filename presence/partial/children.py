@@ -35,7 +35,8 @@ def label_of(node: etree._Element) -> Label | None:
     """By what selectors find a node; None for what is no element."""
     if not isinstance(node.tag, str):
         return None
-    return Label(node.tag, node.get("id") if node.tag in names.COMPONENTS else None)
+    tag = node.tag
+    return Label(tag, node.get("id") if tag in names.COMPONENTS else None)
 
 
 class Children:

@@ -7,7 +7,6 @@ any document, and takes ten times as long.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -49,7 +48,12 @@ def difference(old: bytes, new: bytes) -> bytes | None:
         return None
     try:
         before, after = parse_exact(old), parse_exact(new)
-        operations = _Comparison(before, after).operations()
+        # most documents declare all namespaces in the root
+        nested = any(
+            octets.count(b"xmlns") > len(root.nsmap)
+            for octets, root in ((old, before), (new, after))
+        )
+        operations = _Comparison(before, after, nested).operations()
     except (DocumentError, _Unclear):
         return None
     entity = len(attribute_text("entity", after.get("entity", "")).encode())
@@ -57,20 +61,27 @@ def difference(old: bytes, new: bytes) -> bytes | None:
 
 
 class _Comparison:
-    """Compares two documents, and writes what differs."""
+    """Compares two documents, and writes what differs.
 
-    def __init__(self, before: etree._Element, after: etree._Element) -> None:
+    :param nested: elements other than the root may have declarations.
+    """
+
+    def __init__(self, before: etree._Element, after: etree._Element, nested: bool) -> None:
         self._before = before
         self._after = after
+        self._nested = nested
         self._selecting = Selecting(after.nsmap)
         self._count = 0
         # declarations that every serialised part repeats, and the root of the changes has
         self._declared = [
             declaration_text(prefix or "", uri).encode() for prefix, uri in after.nsmap.items()
         ]
-        self._form: Callable[[etree._Element], bytes] = _octets
+        self._repeated = sum(map(len, self._declared))
+        self._form: Callable[[etree._Element], object] = _octets
         if list(before.nsmap.items()) != list(after.nsmap.items()):
             self._form = _canonical
+        elif not nested:
+            self._form = _short
 
     def operations(self) -> bytes:
         """The document.
@@ -136,12 +147,17 @@ class _Comparison:
     # -- elements -------------------------------------------------------------------------
 
     def _element(
-        self, old: etree._Element, new: etree._Element, selector: str, depth: int
+        self, old: etree._Element, new: etree._Element, form: object, selector: str, depth: int
     ) -> Operations:
-        """What changes an element into another one of the same name."""
+        """What changes an element into another one of the same name.
+
+        :param form: of the new one.
+        """
         inside = self._inside(old, new, selector, depth) if depth < _DEEP else None
-        if inside is not None and len(inside) == 1 and not len(new):
-            return inside
+        if inside is not None:
+            size = len(form) - self._repeated if isinstance(form, bytes) else 0
+            if sum(map(len, inside)) < size or (len(inside) == 1 and not len(new)):
+                return inside
         whole = self._write("replace", selector, self._content(new))
         if inside is None or sum(map(len, inside)) >= len(whole):
             return [whole]
@@ -151,11 +167,13 @@ class _Comparison:
         self, old: etree._Element, new: etree._Element, selector: str, depth: int
     ) -> Operations | None:
         """What changes attributes and children; None when that does not suffice."""
-        if depth > 1 and _own(old) != _own(new):
+        if self._nested and depth > 1 and _own(old) != _own(new):
             return None
         attributes = self._attributes(old, new, selector)
         if attributes is None:
             return None
+        if not len(old) and not len(new):
+            return attributes + self._text(old.text or "", new.text or "", selector)
         children = self._children(old, new, selector, depth)
         return None if children is None else attributes + children
 
@@ -182,6 +200,16 @@ class _Comparison:
                 found.append(self._write("replace", f"{selector}/@{qualified}", value))
         return found
 
+    def _text(self, old: str, new: str, selector: str) -> Operations:
+        """What changes the text of an element that has nothing else."""
+        if old == new:
+            return []
+        if not old:
+            return [self._write("add", selector, escape_text(new))]
+        if not new:
+            return [self._write("remove", f"{selector}/text()")]
+        return [self._write("replace", f"{selector}/text()", escape_text(new))]
+
     # -- children -------------------------------------------------------------------------
 
     def _children(
@@ -190,14 +218,19 @@ class _Comparison:
         """What changes the children of an element, from the first to the last."""
         olds, news = list(old), list(new)
         old_forms, new_forms = list(map(self._form, olds)), list(map(self._form, news))
-        if olds == news == [] and old.text == new.text:
-            return []
+        pairs = _align(olds, news, old_forms, new_forms)
         texts = [old.text or "", *(child.tail or "" for child in olds)]
         wanted = [new.text or "", *(child.tail or "" for child in news)]
         now = Children(selector, olds, texts, self._selecting, self._write)
         found: Operations = []
+        if len(pairs) == len(olds) == len(news) and texts == wanted:
+            for i, j in pairs:
+                if old_forms[i] != new_forms[j]:
+                    path = now.path(i)
+                    found += self._element(olds[i], news[j], new_forms[j], path, depth + 1)
+            return found
         i = j = 0
-        for pair in [*_align(olds, news, old_forms, new_forms), (len(olds), len(news))]:
+        for pair in [*pairs, (len(olds), len(news))]:
             added = [(node, self._content(node)) for node in news[j : pair[1]]]
             between = now.change(j, pair[0] - i, added, wanted[j : pair[1] + 1])
             if between is None:
@@ -205,7 +238,8 @@ class _Comparison:
             found.extend(between)
             i, j = pair
             if i < len(olds) and old_forms[i] != new_forms[j]:
-                found.extend(self._element(olds[i], news[j], now.path(j), depth + 1))
+                path = now.path(j)
+                found += self._element(olds[i], news[j], new_forms[j], path, depth + 1)
             i, j = i + 1, j + 1
         return found
 
@@ -214,6 +248,13 @@ def _octets(node: etree._Element) -> bytes:
     """A node as it is written, with all declarations in force."""
     text: bytes = etree.tostring(node, encoding="UTF-8", xml_declaration=False, with_tail=False)
     return text
+
+
+def _short(node: etree._Element) -> object:
+    """What tells a node from others, where all declarations are those of the root."""
+    if not len(node) and isinstance(node.tag, str):
+        return node.tag, node.prefix, node.text, node.items()
+    return _octets(node)
 
 
 def _canonical(node: etree._Element) -> bytes:
@@ -240,8 +281,8 @@ def _outside(root: etree._Element) -> list[bytes]:
 def _align(
     old: Sequence[etree._Element],
     new: Sequence[etree._Element],
-    old_forms: Sequence[bytes],
-    new_forms: Sequence[bytes],
+    old_forms: Sequence[object],
+    new_forms: Sequence[object],
 ) -> Pairs:
     """Which children stay, as index pairs in ascending order.
 
@@ -254,9 +295,14 @@ def _align(
     same = 0
     while same < least - start and old_forms[-1 - same] == new_forms[-1 - same]:
         same += 1
-    first = _keys(old, start, len(old) - same)
-    second = _keys(new, start, len(new) - same)
-    middle = ascending([(i, second[key]) for key, i in first.items() if key in second])
+    middle: Pairs = []
+    if min(len(old), len(new)) > start + same:
+        first = _keys(old, start, len(old) - same)
+        second = _keys(new, start, len(new) - same)
+        if list(first) == list(second):
+            middle = list(zip(first.values(), second.values(), strict=True))
+        else:
+            middle = ascending([(i, second[key]) for key, i in first.items() if key in second])
     head = [(k, k) for k in range(start)]
     tail = [(len(old) - k, len(new) - k) for k in range(same, 0, -1)]
     return [*head, *middle, *tail]
@@ -264,7 +310,7 @@ def _align(
 
 def _keys(nodes: Sequence[etree._Element], start: int, end: int) -> dict[object, int]:
     """Index of nodes by what makes them the same: ``id``, or name and position."""
-    seen: Counter[object] = Counter()
+    seen: dict[object, int] = {}
     found: dict[object, int] = {}
     for index in range(start, end):
         node = nodes[index]
@@ -275,6 +321,6 @@ def _keys(nodes: Sequence[etree._Element], start: int, end: int) -> dict[object,
             key = component_key(node)
         else:
             key = (node.tag, node.prefix)
-        seen[key] += 1
-        found[key, seen[key]] = index
+        number = seen[key] = seen.get(key, 0) + 1
+        found[key, number] = index
     return found

@@ -9,11 +9,12 @@ import attrs
 from lxml import etree
 
 from presence.pidf import names
-from presence.pidf.parse import DECLARATION, DocumentError, parse, to_utf8
+from presence.pidf.parse import DECLARATION, MAX_DEPTH, DocumentError, parse, to_utf8
 from presence.pidf.tree import line
 from presence.pidf.validate import DEFAULT_LIMIT
 from presence.pidf.write import attribute_value, serialize
-from xcap.tree import declaration_text
+from xcap import tree
+from xcap.tree import Bounds, Element, TreeError, declaration_text
 
 CONTENT_TYPE: Final = "application/pidf-diff+xml"
 
@@ -26,6 +27,7 @@ _PLAIN: Final = re.compile(
     rb"(?:<\?xml[^<>]*\?>)?\s*<(?P<name>(?:" + _NCNAME + rb":)?presence)(?=\s)(?P<rest>[^<>]*)>"
 )
 _MOST = 2**32 - 1  # xs:unsignedInt
+_BOUNDS: Final = Bounds(depth=MAX_DEPTH, namespaces=128, declared=8192)
 
 
 @attrs.frozen(slots=True)
@@ -48,12 +50,13 @@ class Diff:
 
     :ivar entity: None when it does not tell; else that of the document they are for.
     :ivar version: None without one.
-    :ivar operations: what to do, as children of this element.
+    :ivar operations: what to do, as children of this element; it is not a lxml tree, since
+        declarations and texts are nodes to operations.
     """
 
     entity: str | None
     version: int | None
-    operations: etree._Element
+    operations: Element
 
 
 Partial: TypeAlias = Full | Diff
@@ -123,27 +126,40 @@ def partial(operations: bytes, entity: str | None, version: int | None = None) -
     return b"".join((DECLARATION, b"\n", name, whom, number, space, rest))
 
 
-def read(body: bytes, charset: str | None = None, limit: int = DEFAULT_LIMIT) -> Partial:
+def read(
+    body: bytes,
+    charset: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    *,
+    versioned: bool = True,
+) -> Partial:
     """A body of type ``application/pidf-diff+xml``.
 
     The schema is left to who uses it.
 
     :param charset: the ``charset`` parameter of the Content-Type (PID-01, PNO-14).
     :param limit: greatest size in octets.
+    :param versioned: whether the version counts; else there is none (PPU-01).
     :raises DocumentError: 413 too large, 415 unknown character set, 400 anything else; also
         when the root is ``presence`` (PNO-01).
     """
     if len(body) > limit:
         raise DocumentError(413, f"document larger than {limit} octets")
-    root = parse(to_utf8(body, charset))
+    octets = to_utf8(body, charset)
+    root = parse(octets)
     entity = root.get("entity")
     if root.tag == DIFF:
-        return Diff(entity.strip() if entity else None, _version(root), root)
+        version = _version(root) if versioned else None
+        try:
+            operations = tree.parse(octets, _BOUNDS).root
+        except TreeError as error:
+            raise DocumentError(400, f"not to be read ({error.reason})") from None
+        return Diff(entity.strip() if entity is not None else None, version, operations)
     if root.tag != FULL:
         raise DocumentError(400, "root element is neither pidf-full nor pidf-diff", line(root))
     if entity is None:
         raise DocumentError(400, "pidf-full without entity", line(root))
-    version = _version(root)
+    version = _version(root) if versioned else None
     return Full(entity.strip(), version, _presence(root))
 
 

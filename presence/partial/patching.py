@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
-from lxml import etree
-
-from presence.partial.documents import DIFF, NAMESPACE, Diff, read
+from presence.partial.documents import NAMESPACE, Diff, read
 from presence.pidf import names
 from presence.pidf.parse import MAX_DEPTH, DocumentError, to_utf8
 from presence.pidf.validate import DEFAULT_LIMIT
 from xcap import tree
-from xcap.operations import read_operations
 from xcap.patch import PatchedDocument, PatchError
-from xcap.tree import Bounds, TreeError
+from xcap.tree import Bounds, Element, Text, TreeError
 from xcap.xpath import XML_ID
 
-__all__ = ["MOST_OPERATIONS", "PatchError", "apply"]
+__all__ = ["MOST_OPERATIONS", "WORK", "PatchError", "apply"]
 
 _DOCUMENT: Final = Bounds(depth=MAX_DEPTH)
-_OPERATION: Final = Bounds(size=DEFAULT_LIMIT, depth=MAX_DEPTH, namespaces=128, declared=8192)
 
 MOST_OPERATIONS: Final = 512
-"""Operations of one patch; so many take less than a second."""
+"""Operations of one patch."""
+
+WORK: Final = 200_000
+"""Nodes that the operations of one patch may look at; a tenth of a second."""
 
 _IDENTIFIERS: Final = frozenset({XML_ID, "id"})
 _KINDS: Final = frozenset(f"{{{NAMESPACE}}}{name}" for name in ("add", "replace", "remove"))
@@ -50,13 +50,12 @@ def apply(document: bytes, diff: bytes | Diff, limit: int = DEFAULT_LIMIT) -> by
         if not isinstance(found, Diff):
             raise DocumentError(400, "root element is not pidf-diff")
         diff = found
-    operations = _prepared(diff.operations)
     try:
         target = tree.parse(to_utf8(document), _DOCUMENT)
     except TreeError as error:
         raise PatchError("invalid-diff-format", f"the document to patch: {error}") from error
-    patched = PatchedDocument(target, _IDENTIFIERS, _DOCUMENT)
-    for operation in read_operations(operations, _OPERATION):
+    patched = PatchedDocument(target, _IDENTIFIERS, _DOCUMENT, WORK)
+    for operation in _operations(diff.operations):
         patched.apply(operation)
         if target.root.name != names.PRESENCE:
             octets = tree.write_node(operation, operation.scope()).encode()
@@ -68,43 +67,41 @@ def apply(document: bytes, diff: bytes | Diff, limit: int = DEFAULT_LIMIT) -> by
     return new
 
 
-def _prepared(root: etree._Element) -> etree._Element:
-    """The operations as the patch engine takes them; changes the tree.
+def _operations(root: Element) -> Iterator[Element]:
+    """The operations as the patch engine takes them.
 
     :raises PatchError: there is something else, or too much.
     """
-    if root.tag != DIFF:
-        raise PatchError("invalid-diff-format", "root element is not pidf-diff")
-    children = list(root.iterchildren(etree.Element))
-    if len(children) > MOST_OPERATIONS:
+    operations = list(root.elements())
+    if len(operations) > MOST_OPERATIONS:
         raise PatchError("invalid-diff-format", f"more than {MOST_OPERATIONS} operations")
-    for operation in children:
-        if operation.tag not in _KINDS:
-            raise PatchError("invalid-diff-format", "an element that is no operation")
-        selector = operation.get("sel")
+    if not all(operation.name in _KINDS for operation in operations):
+        raise PatchError("invalid-diff-format", "an element that is no operation")
+    for operation in operations:
+        selector = operation.attributes.get("sel")
         if selector is not None:
-            operation.set("sel", _from_root(selector, operation))
-        if operation.tag.endswith("}replace"):
+            selector.value = _from_root(selector.value, operation)
+        if operation.local == "replace":
             _strip(operation)
-    return root
+        yield operation
 
 
-def _from_root(selector: str, operation: etree._Element) -> str:
+def _from_root(selector: str, operation: Element) -> str:
     """A selector whose first step finds the root, whatever it calls that (PNO-02)."""
     found = _ROOT.match(selector)
     if found is None:
         return selector
     prefix, local = found[1], found[2]
-    uri = operation.nsmap.get(prefix)
-    if prefix is not None and uri != (NAMESPACE if local == "pidf-full" else names.PIDF):
-        return selector
+    if prefix is not None:
+        uri = NAMESPACE if local == "pidf-full" else names.PIDF
+        if operation.scope().get(prefix) != uri:
+            return selector
     return f"*{selector[found.end() :]}"
 
 
-def _strip(operation: etree._Element) -> None:
+def _strip(operation: Element) -> None:
     """Take white space from around the one element that replaces another (XPO-08)."""
-    children = list(operation)
-    if len(children) != 1:
-        return
-    if not (operation.text or "").strip(_SPACE) and not (children[0].tail or "").strip(_SPACE):
-        operation.text = children[0].tail = None
+    children = operation.children
+    texts = [child for child in children if isinstance(child, Text)]
+    if len(children) - len(texts) == 1 and not any(text.data.strip(_SPACE) for text in texts):
+        children[:] = [child for child in children if not isinstance(child, Text)]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-
-import attrs
+from typing import NamedTuple
 
 from presence.partial.documents import NAMESPACE
 from xcap.tree import XML, declaration_text, split
 
 
-@attrs.frozen(slots=True)
-class Label:
+class Label(NamedTuple):
     """By what an element is told from its siblings.
 
     :ivar name: Clark notation.

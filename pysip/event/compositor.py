@@ -209,7 +209,7 @@ class Compositor:
         if "content-encoding" in request.headers:
             body = decode_body(request.values("content-encoding"), body)
         given, body, beside = package.unpack(resource, request.headers["content-type"][0], body)
-        kind, body = package.validate(resource, given, body)
+        kind, body = package.validate(resource, given, body, before)
         now = self._wall()
         body = package.prune(body, now, now)[0]
         objects = package.objects_of(given, body, beside, before)

@@ -13,6 +13,7 @@ from pysip.coding import encode_body
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from pysip.event.publisher import Document
     from pysip.event.records import PublicationRecord, SubscriptionRecord
     from pysip.interfaces import Identity
     from pysip.message import Request, Response
@@ -329,9 +330,13 @@ class IPublicationPackage(Interface):
         :param before: what a modify replaces.
         """
 
-    def validate(resource: str, content_type: str, body: bytes) -> tuple[str, bytes]:
+    def validate(
+        resource: str, content_type: str, body: bytes, before: PublicationRecord | None
+    ) -> tuple[str, bytes]:
         """Check a document and give the (media type, body) to keep (PUB-07, PUB-08).
 
+        :param before: what a modify is about, which a body may tell changes of (PPU-02); None
+            for an initial PUBLISH.
         :raises pysip.errors.SipError: 400 or 415.
         """
 
@@ -403,6 +408,16 @@ class ISubscriberDelegate(Interface):
 
     def subscription_ended(reason: str, retry_after: float | None) -> None:
         """Terminated by the notifier; ``retry_after`` when it will be made anew."""
+
+
+class IPartialEncoding(Interface):
+    """How a client publication is told in parts (RFC 5264)."""
+
+    def whole(state: Document) -> Document:
+        """A state by itself, in the media type of changes: what changes may follow on."""
+
+    def change(before: Document, state: Document) -> Document | None:
+        """What turns one state into another; None when the whole is no larger."""
 
 
 class IPublisherDelegate(Interface):

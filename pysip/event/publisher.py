@@ -7,6 +7,7 @@ only one PUBLISH to a Request-URI is under way (PUA-02).
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,13 +25,26 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from pysip.auth.client import ClientCredentials
-    from pysip.event.interfaces import IPublisherDelegate
+    from pysip.event.interfaces import IPartialEncoding, IPublisherDelegate
     from pysip.message import Response
     from pysip.ua import UserAgent
 
 _RESTART = 1.0
 """Most seconds before a publication is made anew after a 412: when a server has lost its
 state all its publishers come back, and not all at the same moment."""
+
+
+_REFUSED = 3
+"""Changes refused in a row after which only whole states are told."""
+
+
+class _Form(Enum):
+    """How a state is told."""
+
+    PLAIN = auto()
+    WHOLE = auto()
+    """Whole, in the media type of changes."""
+    CHANGE = auto()
 
 
 @attrs.frozen(slots=True)
@@ -54,6 +68,8 @@ class PublicationTerms:
     :ivar route: preloaded Route values.
     :ivar headers: further header fields of each PUBLISH.
     :ivar credentials: to answer challenges with.
+    :ivar partial: how changes are told to servers that take them; None to tell each state
+        whole, as it is.
     """
 
     uri: str
@@ -64,6 +80,7 @@ class PublicationTerms:
     route: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     credentials: ClientCredentials | None = None
+    partial: IPartialEncoding | None = None
 
 
 class Publisher:
@@ -114,14 +131,15 @@ class Publication:
         self.etag = ""
         self._ua = publisher.ua
         self._full: Document | None = None
-        self._delta: Document | None = None
         self._dirty = False  # what the server has is not what is wanted
-        self._plain = False  # the server refuses deltas
+        self._known: Document | None = None  # the state that the entity-tag is of
+        self._plain = False  # the server knows nothing of changes
+        self._refused = 0  # changes that were refused, one after the other
         self._expires = terms.expires
         self._deadline = 0.0
         self._not_before = 0.0
-        self._sent: Document | None = None  # in the PUBLISH under way
-        self._partial = False  # that is a delta
+        self._sent: Document | None = None  # the state in the PUBLISH under way
+        self._form = _Form.PLAIN  # how it is told there
         self._request: Request | None = None  # that PUBLISH
         self._backoff = Backoff(self._ua.tokens)
         self._alarm = Alarm(self._enter)
@@ -129,15 +147,13 @@ class Publication:
 
     # -- for the owner ------------------------------------------------------------------
 
-    def publish(self, full: Document, delta: Document | None = None) -> None:
+    def publish(self, full: Document) -> None:
         """Publish a new state; states not sent yet are replaced by it.
 
         :param full: the full state; its tuple ids stay the same for the life of this
-            publication (PUA-04).
-        :param delta: what has changed since the last call, for servers that take it.  It is
-            sent only when the server has the state before.
+            publication (PUA-04).  When only changes are sent, they are those since the state
+            that the server has acknowledged (PPU-07).
         """
-        self._delta = None if self._dirty else delta
         self._full = full
         self._dirty = True
         if self._request is None and not self._removals:
@@ -149,7 +165,7 @@ class Publication:
         Never fails; what could not be removed expires.
         """
         self._ua.wheel.cancel(self._alarm)
-        self._full = self._delta = None
+        self._full = None
         self._dirty = False
         if not self.etag and self._request is None:
             return succeed(None)
@@ -176,21 +192,31 @@ class Publication:
         """Send what is needed now; called by the publisher."""
         if self.etag and self._ua.clock.seconds() >= self._deadline:
             self.etag = ""  # it has expired meanwhile
-        document = None
-        self._partial = False
+        state = None
         if not self._removals and (self._dirty or not self.etag):
-            document = self._full
-            if self.etag and self._delta is not None and not self._plain:
-                document = self._delta
-                self._partial = True
-        if document is None and not self.etag:
+            state = self._full
+        if state is None and not self.etag:
             self.publisher.leave(self)
             self._removed()
             return
         tokens = self._ua.tokens
-        self._send(document, tokens.call_id(), tokens.tag(), 1)
+        self._send(state, tokens.call_id(), tokens.tag(), 1)
 
-    def _send(self, document: Document | None, call_id: str, tag: str, cseq: int) -> None:
+    def _encoded(self, state: Document) -> Document:
+        """A state as it is told now: whole, or by what has changed if that is less (PPU-07)."""
+        partial = self.terms.partial
+        self._form = _Form.PLAIN
+        if partial is None or self._plain:
+            return state
+        if self.etag and self._known is not None and self._refused < _REFUSED:
+            change = partial.change(self._known, state)
+            if change is not None:
+                self._form = _Form.CHANGE
+                return change
+        self._form = _Form.WHOLE
+        return partial.whole(state)
+
+    def _send(self, state: Document | None, call_id: str, tag: str, cseq: int) -> None:
         terms = self.terms
         request = Request("PUBLISH", terms.uri)
         request.set("From", f"{terms.local_uri};tag={tag}")
@@ -203,11 +229,12 @@ class Publication:
             request.set("SIP-If-Match", self.etag)
         for name, value in terms.headers:
             request.add(name, value)
-        if document is not None:
+        if state is not None:
+            document = self._encoded(state)
             request.set("Content-Type", document.content_type)
             request.body = document.body
             self._dirty = False  # until it changes again or this fails
-        self._sent = document
+        self._sent = state
         self._request = request
         self._not_before = self._ua.clock.seconds() + terms.interval
         sending = self._ua.request(request, route=terms.route, credentials=terms.credentials)
@@ -236,29 +263,43 @@ class Publication:
             # The server knows the entity-tag no more: publish the full state anew, without
             # regard to the interval (PUA-01, SRC-02).
             self.etag = ""
-            self._delta = None
             self._dirty = self._full is not None
             self._not_before = self._ua.clock.seconds() + _RESTART * uniform(self._ua.tokens)
             self._settled()
         elif not self._removals and self._adapt(response):
             # Only another try of the same operation: same Call-ID, next CSeq (UAC-02).
             number = request.cseq[0] + 1
-            document = sent if status == 423 else self._full
-            self._send(document, request.call_id, request.from_.tag, number)
+            state = sent if status == 423 else self._full
+            self._send(state, request.call_id, request.from_.tag, number)
         else:
             self._failed(response)
 
     def _adapt(self, response: Response) -> bool:
-        """Make the best of a 423 or 415 (PUA-01); False when nothing can be made."""
+        """Make the best of a 423 or 415 (PUA-01), or of changes that fail (PPU-03).
+
+        :returns: False when nothing can be made.
+        """
+        if self._sent is not None and self._form is not _Form.PLAIN and response.status == 415:
+            self._plain = True
+            return True
+        if self._changes_failed(response):
+            return True
         if response.status == 423:
             least = min_expires(response)
             if least is not None and least > self._expires:
                 self._expires = least
                 return True
-        elif response.status == 415 and self._partial:
-            self._plain = True
-            return True
         return False
+
+    def _changes_failed(self, response: Response) -> bool:
+        """Whether the server could not make use of changes; then it is told the whole next."""
+        if self._sent is None or self._form is not _Form.CHANGE:
+            return False
+        if response.status not in (400, 500):
+            return False
+        self._known = None
+        self._refused += 1
+        return response.status == 400
 
     def _published(self, request: Request, response: Response) -> None:
         asked = request.expires or 0
@@ -266,6 +307,10 @@ class Publication:
         lifetime = asked if granted is None else min(asked, granted)
         # Without an entity-tag there is nothing to refresh: the state is published anew.
         self.etag = response.first("sip-etag") or ""
+        if self._sent is not None:
+            self._known = self._sent
+            if self._form is _Form.CHANGE:
+                self._refused = 0
         self._deadline = self._ua.clock.seconds() + lifetime
         if lifetime:
             self._backoff.reset()
@@ -291,11 +336,9 @@ class Publication:
             delay = self._backoff.next(asked)
             self._not_before = max(self._not_before, self._ua.clock.seconds() + delay)
             self._dirty = self._full is not None and (self._dirty or sent is not None)
-            self._delta = None
             self._settled(delay)
         elif sent is not None and self.etag:
             # The change was refused; the state before it stands and is kept up.
-            self._delta = None
             left = self._deadline - self._ua.clock.seconds()
             self._settled(refresh_delay(max(0.0, left), self._ua.tokens))
         else:

@@ -277,6 +277,9 @@ class OptionTests(CtlCase):
             (what.status.basic, what.status.note, what.status.contact), ("closed", "away", "tel:+1")
         )
         self.assertEqual((what.expires, what.once, what.keep), (60, True, False))
+        self.assertFalse(what.partial)
+        self.settings("publish", "--user=a@example.com", "--partial")
+        self.assertTrue(self.ran[-1][1]._what.partial)
         self.settings(
             *("publish", "--user=a@example.com", "--activity=lunch", "--activity=gardening"),
             *("--mood=happy", "--place=office", "--sphere=work", "--device=urn:uuid:1"),

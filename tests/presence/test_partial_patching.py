@@ -115,6 +115,10 @@ class ApplyTests(SynchronousTestCase):
         place = f"*/tuple{'/*' * 30}"
         error = self.fails(f'<p:add sel="{place}">{deep}</p:add>', inner)
         self.assertEqual(error.kind, "invalid-patch-directive")
+        wide = "<note/>" * 20_000
+        looks = "[.='']" * 500
+        error = self.fails(f'<p:remove sel="*/note{looks}[7]"/>', wide)
+        self.assertEqual(error.kind, "invalid-patch-directive")
         wide = "".join(
             f"<tuple id='a{n}'><status><basic>open</basic></status></tuple>" for n in range(2000)
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import attrs
 from lxml import etree
 from twisted.trial import unittest
 
+from presence.partial.documents import CONTENT_TYPE as DIFF_TYPE
+from presence.partial.documents import Diff, Full, read
+from presence.partial.patching import apply
 from presence.pidf import names
 from presence.pidf.parse import DocumentError
 from presence.pidf.summary import summarise
@@ -14,7 +19,8 @@ from presence.pidf.vocabulary import ACTIVITIES, MOODS, PLACES
 from presence.source import PresenceSource, SourceTerms, Status
 from pysip.event.publisher import Publisher
 from pysip.message import Request
-from tests.pysip.scripted import Pair
+from tests.presence.compositions import canonical
+from tests.pysip.scripted import Pair, answer
 from tests.pysip.test_publisher import Compositor, Recorder
 
 ALICE = "sip:alice@example.com"
@@ -165,6 +171,73 @@ class SourceTests(unittest.SynchronousTestCase):
             self.source.set_status(Status(note=str(number)))
             self.pair.run()
         self.assertEqual(len(self.pair.received), 5)
+
+    def test_partial(self) -> None:
+        """The whole as pidf-full, then what has changed, if that is less (SRC-01, PPU-07)."""
+        self.source = self.make(throttle=0.0, partial=True)
+        kept = b""
+        for number in range(4):
+            status = Status(note=f"a note with some words in it: {number}", activities=("away",))
+            if number == 3:
+                status = Status()
+            self.source.set_status(status)
+            self.pair.run()
+            self.assertEqual(self.last.first("content-type"), DIFF_TYPE)
+            found = read(self.last.body)
+            self.assertEqual(found.entity, ALICE)
+            self.assertIsNone(found.version)
+            self.assertIsInstance(found, Diff if number else Full)
+            kept = apply(kept, found) if isinstance(found, Diff) else found.document
+            self.assertEqual(canonical(kept), canonical(self.published(number, status)))
+        self.assertEqual(self.told.failures, [])
+
+    def published(self, number: int, status: Status) -> bytes:
+        """What the document of a status was when it was published as number so and so."""
+        self.source._stamped = 1700000000.0 + 0.001 * (number - 1) if number else 0.0
+        return self.source.document(status)
+
+    def test_partial_throttle(self) -> None:
+        """Changes inside the interval are merged, since what was acknowledged (SRC-02, PPU-07)."""
+        self.source = self.make(partial=True)
+        for number in range(30):
+            self.source.set_status(Status(note=f"a note that does not change: {number}"))
+            self.pair.run(1)
+        self.pair.run(10)
+        whole, *changes = [read(request.body) for request in self.pair.received]
+        assert isinstance(whole, Full)
+        kept = whole.document
+        for change in changes:
+            assert isinstance(change, Diff)
+            kept = apply(kept, change)
+        self.assertEqual(len(changes), 3)
+        self.assertEqual(summarise(kept).notes, ("a note that does not change: 29",))
+        gaps = [b - a for a, b in pairwise(self.pair.times)]
+        self.assertGreaterEqual(min(gaps), 10.0)
+
+    def test_partial_document(self) -> None:
+        """Documents made elsewhere go in parts, too, whatever their character set."""
+        self.source = self.make(throttle=0.0, partial=True)
+        text = self.source.document(Status(note="Grüße")).decode()
+        old = text.replace("UTF-8", "ISO-8859-1").encode("latin-1")
+        new = text.replace("Grüße", "Gruß").replace("UTF-8", "ISO-8859-1").encode("latin-1")
+        self.source.set_document(old)
+        self.pair.run()
+        self.source.set_document(new)
+        self.pair.run()
+        whole, change = (read(request.body) for request in self.pair.received)
+        assert isinstance(whole, Full) and isinstance(change, Diff)
+        self.assertEqual(summarise(apply(whole.document, change)).notes, ("Gruß",))
+
+    def test_partial_not_wanted(self) -> None:
+        """A server without it gets PIDF (PPU-06, SRC-01)."""
+        self.pair.script("PUBLISH", answer(415), self.compositor)
+        self.source = self.make(throttle=0.0, partial=True)
+        for note in ("one", "two"):
+            self.source.set_status(Status(note=note))
+            self.pair.run()
+        kinds = [request.first("content-type") for request in self.pair.received]
+        self.assertEqual(kinds, [DIFF_TYPE, "application/pidf+xml", "application/pidf+xml"])
+        self.assertEqual(summarise(self.last.body).notes, ("two",))
 
     def test_stop(self) -> None:
         """Stopping removes the publication, whatever the throttle (SRC-05, SRC-02)."""

@@ -6,7 +6,7 @@ import attrs
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from pysip.event.interfaces import IPublisherDelegate
+from pysip.event.interfaces import IPartialEncoding, IPublisherDelegate
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
 from pysip.message import Request, Response
 from pysip.ua import ServerRequest
@@ -19,6 +19,21 @@ DIFF = "application/pidf-diff+xml"
 def document(text: str) -> Document:
     """A document to publish."""
     return Document(PIDF, text.encode())
+
+
+@implementer(IPartialEncoding)
+class Changes:
+    """Tells states by their names: ``=new`` and ``old>new``; what is ``all new`` as a whole."""
+
+    def whole(self, state: Document) -> Document:
+        """A whole state."""
+        return Document(DIFF, b"=" + state.body)
+
+    def change(self, before: Document, state: Document) -> Document | None:
+        """A change."""
+        if state.body == b"all new":
+            return None
+        return Document(DIFF, before.body + b">" + state.body)
 
 
 @implementer(IPublisherDelegate)
@@ -86,6 +101,16 @@ class PublisherTests(unittest.SynchronousTestCase):
         publication.publish(document(text))
         self.pair.run()
         return publication
+
+    def change(self, publication: Publication, text: str) -> None:
+        """Publish another state and let it be answered."""
+        publication.publish(document(text))
+        self.pair.run(1.2)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The body of each PUBLISH."""
+        return [request.body for request in self.pair.received]
 
     @property
     def last(self) -> Request:
@@ -275,38 +300,158 @@ class PublisherTests(unittest.SynchronousTestCase):
         self.assertEqual(self.count, 2)
         self.assertEqual(self.told.failures, [(423, None)])
 
-    def test_delta(self) -> None:
-        """A delta is sent when the server has the state before, else the full state."""
-        publication = self.publish("one")
-        publication.publish(document("two"), Document(DIFF, b"d2"))
-        self.pair.run()
-        self.assertEqual((self.last.body, self.last.first("content-type")), (b"d2", DIFF))
+    def test_changes(self) -> None:
+        """First the whole, then what has changed; the whole after a 412 (PPU-07)."""
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
         self.compositor.state.clear()
-        publication.publish(document("three"), Document(DIFF, b"d3"))
-        self.pair.run(1.2)
-        self.assertEqual((self.last.body, self.last.first("content-type")), (b"three", PIDF))
+        self.change(publication, "three")
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"two>three", b"=three"])
+        self.assertEqual({r.first("content-type") for r in self.pair.received}, {DIFF})
+        self.assertEqual(self.matches(), [None, "tag1", "tag2", None])
 
-    def test_deltas_are_not_merged(self) -> None:
-        """Two changes before one PUBLISH go as the full state."""
+    def test_changes_that_are_larger(self) -> None:
+        """The whole is sent when it is not larger than the changes (PPU-07)."""
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "all new")
+        self.change(publication, "two")
+        self.assertEqual(self.bodies, [b"=one", b"=all new", b"all new>two"])
+        self.assertEqual(self.matches(), [None, "tag1", "tag2"])
+
+    def test_changes_are_batched(self) -> None:
+        """Several changes before one PUBLISH become one, since what is acknowledged (PPU-07)."""
         waiting: list[ServerRequest] = []
-        self.pair.script("PUBLISH", waiting.append, self.compositor)
-        publication = self.publish("one")
-        publication.publish(document("two"), Document(DIFF, b"d2"))
-        publication.publish(document("three"), Document(DIFF, b"d3"))
+        self.pair.script("PUBLISH", self.compositor, waiting.append, self.compositor)
+        publication = self.publish("one", partial=Changes())
+        for text in ("two", "three", "four"):
+            self.change(publication, text)
         self.compositor(waiting[0])
         self.pair.run()
-        self.assertEqual(self.last.body, b"three")
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"two>four"])
 
-    def test_unsupported_delta(self) -> None:
-        """On 415 the full state follows, and no more deltas (PUA-01)."""
-        self.pair.script("PUBLISH", self.compositor, answer(415), self.compositor)
-        publication = self.publish("one")
-        publication.publish(document("two"), Document(DIFF, b"d2"))
-        self.pair.run()
-        publication.publish(document("three"), Document(DIFF, b"d3"))
-        self.pair.run()
-        self.assertEqual([r.body for r in self.pair.received], [b"one", b"d2", b"two", b"three"])
+    def test_changes_in_an_interval(self) -> None:
+        """Changes inside the interval are merged (SRC-02, PPU-07)."""
+        publication = self.publish("one", partial=Changes(), interval=10.0)
+        for text in ("two", "three"):
+            self.change(publication, text)
+        self.pair.run(11)
+        self.assertEqual(self.bodies, [b"=one", b"one>three"])
+
+    def test_changes_after_a_refresh(self) -> None:
+        """A refresh gives the same state another tag; changes follow on it (PPU-02)."""
+        self.compositor.lifetime = 60
+        publication = self.publish("one", partial=Changes())
+        self.pair.run(35)
+        self.change(publication, "two")
+        self.assertEqual(self.bodies, [b"=one", b"", b"one>two"])
+        self.assertEqual(self.matches(), [None, "tag1", "tag2"])
+
+    def test_changes_that_are_lost(self) -> None:
+        """Without an answer the same is tried with the old tag, which tells what it is of."""
+        self.pair.script("PUBLISH", self.compositor, ignore, self.compositor)
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.change(publication, "three")
+        self.pair.run(60)
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"one>three"])
+        self.assertEqual(self.matches(), [None, "tag1", "tag1"])
+
+    def test_changes_that_arrived_unnoticed(self) -> None:
+        """When they have arrived all the same, their tag is gone: the whole follows (PUA-01)."""
+
+        def lose_answer(served: ServerRequest) -> None:
+            self.compositor.state = {"unknown": b""}
+
+        self.pair.script("PUBLISH", self.compositor, lose_answer, self.compositor)
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.pair.run(60)
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"one>two", b"=two"])
+        self.assertEqual(self.matches(), [None, "tag1", "tag1", None])
+
+    def test_failing_changes(self) -> None:
+        """On 400 the whole follows at once, as another try of the same (PPU-03)."""
+        self.pair.script("PUBLISH", self.compositor, answer(400), self.compositor)
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.change(publication, "three")
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"=two", b"two>three"])
+        self.assertEqual(self.matches(), [None, "tag1", "tag1", "tag2"])
+        first, second = self.pair.received[1:3]
+        self.assertEqual((second.call_id, second.cseq[0]), (first.call_id, first.cseq[0] + 1))
         self.assertEqual(self.told.failures, [])
+
+    def test_failing_server(self) -> None:
+        """On 500 the whole follows after a while (PPU-03)."""
+        self.pair.script("PUBLISH", self.compositor, answer(500), self.compositor)
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.pair.run(20)
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"=two"])
+
+    def test_changes_that_always_fail(self) -> None:
+        """A server that never can make use of changes gets whole states after three."""
+
+        def only_wholes(served: ServerRequest) -> None:
+            if b">" in served.request.body:
+                served.respond(400)
+            else:
+                self.compositor(served)
+
+        self.pair.script("PUBLISH", only_wholes)
+        publication = self.publish("0", partial=Changes())
+        for number in range(1, 7):
+            self.change(publication, str(number))
+        self.assertEqual(sum(b">" in body for body in self.bodies), 3)
+        self.assertEqual(self.bodies[-2:], [b"=5", b"=6"])
+        self.assertEqual(self.told.failures, [])
+
+    def test_unsupported(self) -> None:
+        """On 415 the state itself follows, and nothing else for good (PUA-01, PPU-06)."""
+        self.pair.script("PUBLISH", answer(415), self.compositor)
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.compositor.state.clear()
+        self.change(publication, "three")
+        self.assertEqual(self.bodies, [b"=one", b"one", b"two", b"three", b"three"])
+        self.assertEqual(self.last.first("content-type"), PIDF)
+        self.assertEqual(self.told.failures, [])
+
+    def test_unsupported_later(self) -> None:
+        """Also when it is changes that are not supported (PUA-01)."""
+        self.pair.script("PUBLISH", self.compositor, answer(415), self.compositor)
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.change(publication, "three")
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"two", b"three"])
+
+    def test_too_brief_changes(self) -> None:
+        """A 423 to changes: the same again (PUA-01)."""
+        self.pair.script(
+            "PUBLISH", self.compositor, answer(423, ("Min-Expires", "9000")), self.compositor
+        )
+        publication = self.publish("one", partial=Changes())
+        self.change(publication, "two")
+        self.assertEqual(self.bodies, [b"=one", b"one>two", b"one>two"])
+
+    def test_changes_after_expiry(self) -> None:
+        """What has expired meanwhile is told whole (PPU-04)."""
+        self.compositor.lifetime = 60
+        self.pair.script("PUBLISH", self.compositor, answer(500))
+        publication = self.publish("one", partial=Changes())
+        self.pair.run(300, step=1)
+        self.change(publication, "two")
+        self.pair.run(300, step=1)
+        self.assertNotIn(b"one>two", self.bodies)
+        self.assertEqual(self.last.first("sip-if-match"), None)
+        self.assertEqual(self.last.body, b"=two")
+
+    def test_changes_after_removal(self) -> None:
+        """What was removed begins with the whole (PPU-01)."""
+        publication = self.publish("one", partial=Changes())
+        publication.remove()
+        self.change(publication, "two")
+        self.assertEqual(self.bodies, [b"=one", b"", b"=two"])
 
     def test_unsupported_full_state(self) -> None:
         """A 415 to the full state is a failure."""
