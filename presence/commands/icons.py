@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -16,9 +17,12 @@ from twisted.internet.defer import Deferred, DeferredList
 from presence.commands.failures import USAGE, CommandError
 from presence.content.client import ContentClient
 from presence.content.errors import ContentError
+from presence.pidf.parse import DocumentError
 from presence.pidf.plain import plain
+from presence.pidf.summary import summarise
 from presence.watching.objects import InlineObject, ReferredObject
 from presence.watching.retrieve import MOST_OCTETS, ReferenceRetriever
+from pysip.external import ExternalBody
 from xcap.agenttls import Trust
 
 if TYPE_CHECKING:
@@ -27,6 +31,10 @@ if TYPE_CHECKING:
     from presence.content.client import RetrievedObject
     from presence.watching.interfaces import IObjectRetriever
     from presence.watching.objects import WatchedObject
+    from xcap.auth.client import HttpCredentials
+
+MOST_LINKS: Final = 20
+"""Links of one document that are looked at."""
 
 MOST_FILES: Final = 1000
 """Files of one run: others must not fill the disk."""
@@ -94,9 +102,14 @@ class IconFolder:
         if not os.access(self._directory, os.W_OK):
             raise CommandError(f"--icons {self._directory}: cannot be written", USAGE)
 
-    def take(self, uri: str, objects: Mapping[str, WatchedObject]) -> None:
-        """Save what is new among the objects of a presentity's document."""
-        for each in objects.values():
+    def take(
+        self, uri: str, objects: Mapping[str, WatchedObject], document: bytes | None = None
+    ) -> None:
+        """Save what is new among the objects of a presentity's document.
+
+        :param document: it may also have icons that it refers to by ``https`` URLs.
+        """
+        for each in (*objects.values(), *_linked(document)):
             key = _key(each)
             if key in self._seen:
                 continue
@@ -169,11 +182,17 @@ class IconFolder:
 class IconSettings:
     """Where icons go, and where they come from.
 
-    :ivar hosts: web servers that may be asked: ``host``, or ``host:port``.
+    :ivar base: the user's own Content Server.
+    :ivar identity: address of record of the user.
+    :ivar credentials: shown to that server only; None without a password.
+    :ivar hosts: web servers that may be asked besides: ``host``, or ``host:port``.
     :ivar trust: for TLS.
     """
 
     directory: Path
+    base: str
+    identity: str
+    credentials: HttpCredentials | None
     hosts: tuple[str, ...]
     trust: Trust
 
@@ -184,18 +203,34 @@ class IconSettings:
 
         :raises CommandError: it cannot be used.
         """
-        client = ContentClient(reactor, trust=self.trust, agent="presencectl")
+        client = ContentClient(
+            reactor,
+            self.base,
+            self.identity,
+            self.credentials,
+            trust=self.trust,
+            agent="presencectl",
+        )
         retriever = ReferenceRetriever(client, self.hosts, wall)
         folder = IconFolder(self.directory, retriever, told, client.stop)
         folder.prepare()
         return folder
 
 
-def default_hosts(domain: str) -> tuple[str, ...]:
-    """The web servers of a domain where its users' objects are when nobody says otherwise."""
-    if domain == "localhost" or not domain.strip("[]:.0123456789abcdef"):
-        return (f"{domain}:8443", f"{domain}:8444")
-    return (f"xcap.{domain}", f"content.{domain}")
+def _linked(document: bytes | None) -> list[ReferredObject]:
+    """The icons to which a document refers by URLs of the web."""
+    if document is None or b"status-icon" not in document:
+        return []
+    try:
+        summary = summarise(document)
+    except DocumentError:
+        return []
+    links = [link for each in (*summary.persons, *summary.services) for link in each.links]
+    return [
+        ReferredObject(link.uri, ExternalBody(link.uri, math.inf))
+        for link in links[:MOST_LINKS]
+        if link.kind == "status-icon" and link.uri[:6].lower() == "https:"
+    ]
 
 
 def _key(each: WatchedObject) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from presence.commands.failures import USAGE, CommandError
+from presence.commands.options import add_content_option
 from presence.filters.document import LIMIT, read_filters
 from presence.watcher import WatchOptions
 from pysip.event.rates import Rates
@@ -63,9 +64,10 @@ def add_lean_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST[:PORT]",
         action="append",
         default=[],
-        help="also get icons from this web server; without it only from those of your own domain "
+        help="also get icons from this web server; without it only from your Content Server "
         "(may be repeated)",
     )
+    add_content_option(group)
 
 
 def watch_options(options: argparse.Namespace) -> WatchOptions:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
 from presence.commands.failures import OK, REFUSED, USAGE, CommandError
-from presence.commands.icons import IconFolder, IconSettings, default_hosts
+from presence.commands.icons import IconFolder, IconSettings
 from presence.commands.lasting import Ending, LastingCommand
 from presence.commands.lean import add_lean_options, rates_remark, watch_options
 from presence.commands.listrows import listed_instances
@@ -22,6 +22,7 @@ from presence.commands.options import (
     add_expires_option,
     check_expires,
     client_settings,
+    content_server,
     fingerprint,
     presentity,
 )
@@ -42,6 +43,7 @@ from presence.watcher import (
 )
 from pysip.transport.credentials import CredentialsError, load_trust_roots
 from xcap.agenttls import Trust
+from xcap.auth.client import HttpCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,7 +190,7 @@ class WatchCommand(LastingCommand):
         self._view.show(watch, notified=True)
         self._say_adopted(watch)
         if self._icons is not None:
-            self._icons.take(watch.uri, watch.objects)
+            self._icons.take(watch.uri, watch.objects, watch.document)
 
     def list_changed(self, watch: ListWatch, taken: Taken) -> None:
         """A NOTIFY of a list has come."""
@@ -313,7 +315,7 @@ class FetchCommand(Ending):
         watch.reason = ""  # a fetch always ends; that is no news
         self._view.show(watch, notified=True)
         if self._icons is not None:
-            self._icons.take(watch.uri, watch.objects)
+            self._icons.take(watch.uri, watch.objects, watch.document)
         return OK
 
     def _show_list(self, watch: ListWatch) -> int:
@@ -331,14 +333,14 @@ class FetchCommand(Ending):
 def take_listed(icons: IconFolder, watch: ListWatch) -> None:
     """Save what is new among the objects of the members of a list."""
     for place, instance in listed_instances(watch.table, ()):
-        icons.take(place[-1], instance.objects)
+        icons.take(place[-1], instance.objects, instance.document)
 
 
 def _run(options: argparse.Namespace) -> int:
     check_expires(options)
     wanted = watch_options(options)
     settings = _settings(options)
-    icons = _icons(options, settings.user.host.lower())
+    icons = _icons(options, settings)
     uris = list(dict.fromkeys(presentity(u, "", settings.user.host) for u in options.uris))
     output, errors = Output(sys.stdout), Output(sys.stderr)
     lines = LineView(output, errors, time.time)
@@ -366,7 +368,7 @@ def _settings(options: argparse.Namespace) -> ClientSettings:
     return client_settings(options)
 
 
-def _icons(options: argparse.Namespace, domain: str) -> OpenIcons | None:
+def _icons(options: argparse.Namespace, sip: ClientSettings) -> OpenIcons | None:
     """What opens the folder of ``--icons``, None without.
 
     :raises CommandError: it cannot be used.
@@ -377,9 +379,15 @@ def _icons(options: argparse.Namespace, domain: str) -> OpenIcons | None:
         roots = load_trust_roots((options.ca,)) if options.ca else None
     except CredentialsError as error:
         raise CommandError(str(error), USAGE) from None
+    credentials = None
+    if sip.password is not None:
+        credentials = HttpCredentials(sip.username, sip.password)
     settings = IconSettings(
         directory=Path(options.icons),
-        hosts=(*default_hosts(domain), *options.icons_from),
+        base=content_server(options, sip.user.host.lower()),
+        identity=sip.aor,
+        credentials=credentials,
+        hosts=tuple(options.icons_from),
         trust=Trust(roots, fingerprint(options.fingerprint), options.insecure),
     )
     return lambda reactor, told: settings.open(reactor, time.time, told)

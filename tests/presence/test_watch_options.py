@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from presence.commands import icons as icons_module
 from presence.commands.failures import OK, REFUSED, CommandError
-from presence.commands.icons import IconFolder, default_hosts
+from presence.commands.icons import IconFolder
 from presence.commands.lean import add_lean_options, rates_remark, watch_options
+from presence.commands.options import content_server
 from presence.commands.session import Output, Session
 from presence.commands.views import LineView
 from presence.commands.watch import FetchCommand, WatchCommand
@@ -113,11 +114,17 @@ class OptionTests(SynchronousTestCase):
             main(["watch", "--help"])
         self.assertIn("at most once in S seconds", " ".join(out.getvalue().split()))
 
-    def test_default_hosts(self) -> None:
-        """CIN-06: icons come from the user's own domain unless more is allowed."""
-        self.assertEqual(default_hosts("example.com"), ("xcap.example.com", "content.example.com"))
-        self.assertEqual(default_hosts("localhost"), ("localhost:8443", "localhost:8444"))
-        self.assertEqual(default_hosts("127.0.0.1"), ("127.0.0.1:8443", "127.0.0.1:8444"))
+    def test_content_server(self) -> None:
+        """CIN-06: icons come from the user's own Content Server unless more is allowed."""
+        for given, domain, expected in (
+            (None, "example.com", "https://xcap.example.com/cs/"),
+            (None, "localhost", "https://localhost:8443/cs/"),
+            ("https://cs.example.com:1/x", "example.com", "https://cs.example.com:1/x/"),
+        ):
+            options = argparse.Namespace(content_server=given)
+            self.assertEqual(content_server(options, domain), expected)
+        with self.assertRaises(CommandError):
+            content_server(argparse.Namespace(content_server="cs.example.com"), "example.com")
 
 
 class WatchTests(CommandCase):
@@ -254,6 +261,22 @@ class IconTests(SynchronousTestCase):
         self.take(InlineObject("a@x", "text/x-unknown", b"changed"))
         self.assertEqual(sorted(self.files().values()), [b"PNG", b"changed"])
         self.assertEqual(sorted(name[-4:] for name in self.files()), [".bin", ".png"])
+        self.assertEqual(self.retriever.asked, ["https://c.example/1"])
+
+    def test_linked(self) -> None:
+        """WAT-06: so is what a document refers to by a URL, but by http."""
+        self.retriever.there["https://c.example/1"] = b"PNG"
+        links = "".join(
+            f"<r:status-icon>{scheme}://c.example/1</r:status-icon>" for scheme in ("https", "http")
+        )
+        document = (
+            '<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:r="urn:ietf:params:xml:ns:pidf:rpid"'
+            ' xmlns:d="urn:ietf:params:xml:ns:pidf:data-model" entity="sip:bob@example.com">'
+            f'<d:person id="p">{links}</d:person></presence>'
+        ).encode()
+        for text in (None, b"status-icon", document, document):
+            self.folder.take(BOB, {}, text)
+        self.assertEqual(list(self.files().values()), [b"PNG"])
         self.assertEqual(self.retriever.asked, ["https://c.example/1"])
 
     def test_failed(self) -> None:
