@@ -225,7 +225,8 @@ def _linked(document: bytes | None) -> list[ReferredObject]:
         summary = summarise(document)
     except DocumentError:
         return []
-    links = [link for each in (*summary.persons, *summary.services) for link in each.links]
+    links = [link for person in summary.persons for link in person.links]
+    links += [link for service in summary.services for link in service.links]
     return [
         ReferredObject(link.uri, ExternalBody(link.uri, math.inf))
         for link in links[:MOST_LINKS]

@@ -270,8 +270,9 @@ class IconTests(SynchronousTestCase):
             f"<r:status-icon>{scheme}://c.example/1</r:status-icon>" for scheme in ("https", "http")
         )
         document = (
-            '<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:r="urn:ietf:params:xml:ns:pidf:rpid"'
-            ' xmlns:d="urn:ietf:params:xml:ns:pidf:data-model" entity="sip:bob@example.com">'
+            '<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:bob@example.com" '
+            'xmlns:r="urn:ietf:params:xml:ns:pidf:rpid" '
+            'xmlns:d="urn:ietf:params:xml:ns:pidf:data-model">'
             f'<d:person id="p">{links}</d:person></presence>'
         ).encode()
         for text in (None, b"status-icon", document, document):
