@@ -32,6 +32,7 @@ _HINTS = {
     416: "the server does not know that kind of address",
     423: "ask for a longer time with --expires",
     480: "it cannot be reached now",
+    488: "the server does not take the filters",
     489: "the server does not serve presence",
     500: "the server has a problem; its log tells more",
     503: "the server is busy",

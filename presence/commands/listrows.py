@@ -12,7 +12,7 @@ from presence.pidf.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from presence.rls.listwatch import Taken, WatchedList, WatchedMember
+    from presence.rls.listwatch import Taken, WatchedInstance, WatchedList, WatchedMember
     from presence.watcher import ListWatch
 
 Place = tuple[str, ...]
@@ -74,6 +74,15 @@ def rows(table: WatchedList, place: Place) -> Iterator[Row]:
         )
         if nested is not None:
             yield from rows(nested, row.place)
+
+
+def listed_instances(table: WatchedList, place: Place) -> Iterator[tuple[Place, WatchedInstance]]:
+    """What is known of the members of a list, and of lists in it, with where they stand."""
+    for uri, member in table.members.items():
+        for instance in member.instances:
+            yield (*place, uri), instance
+            if instance.nested is not None:
+                yield from listed_instances(instance.nested, (*place, uri))
 
 
 def changed_rows(watch: ListWatch, taken: Taken) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from presence.addresses import is_host, split_port
 from presence.commands.failures import EXIT_STATUS, USAGE, CommandError
 from pysip.errors import ParseError
 from pysip.uri import SipUri, canonical_aor, parse_uri
+from xcap.agent import split_uri
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -99,6 +100,34 @@ def add_trust_options(group: ArgumentGroup, where: str = "") -> None:
         action="store_true",
         help=f"{where}believe any certificate; only to try out",
     )
+
+
+def add_content_option(group: ArgumentGroup) -> None:
+    """Where objects are; see :func:`content_server`."""
+    group.add_argument(
+        "--content-server",
+        metavar="URL",
+        default=os.environ.get("PRESENCE_CONTENT_SERVER"),
+        help="your Content Server (default: https://xcap.DOMAIN/cs/ of --user; for localhost "
+        "https://localhost:8443/cs/) [$PRESENCE_CONTENT_SERVER]",
+    )
+
+
+def content_server(options: argparse.Namespace, domain: str) -> str:
+    """The base URI of the user's Content Server, from :func:`add_content_option`.
+
+    :param domain: of the user.
+    :raises CommandError: it is none.
+    """
+    default = (
+        "https://localhost:8443/cs/" if domain == "localhost" else f"https://xcap.{domain}/cs/"
+    )
+    base: str = options.content_server or default
+    try:
+        split_uri(base)
+    except ValueError:
+        raise CommandError(f"--content-server {base}: an https URL is needed", USAGE) from None
+    return base if base.endswith("/") else f"{base}/"
 
 
 def add_expires_option(parser: argparse.ArgumentParser, article: str = "the") -> None:

@@ -1,41 +1,26 @@
-"""Interfaces of a watcher: who gets objects for it."""
+"""Interfaces of a watcher: who brings it objects that are elsewhere."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 from zope.interface import Interface
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twisted.internet.defer import Deferred
 
-
-@attrs.frozen(slots=True)
-class Retrieved:
-    """An object, whole.
-
-    :ivar content_type: media type as the server tells it; "" when it does not.
-    :ivar etag: names this version of it; "" for none.
-    :ivar unchanged: it is the version that was asked about; ``body`` is empty.
-    """
-
-    content_type: str
-    body: bytes
-    etag: str = ""
-    unchanged: bool = False
+    from presence.content.client import RetrievedObject
+    from pysip.external import ExternalBody
 
 
-class IObjectFetcher(Interface):
-    """Gets objects by HTTP."""
+class IObjectRetriever(Interface):
+    """Brings objects that are told by reference."""
 
-    def fetch(url: str, limit: int, etag: str) -> Deferred[Retrieved]:
-        """An object by GET; redirections are not followed, since they may lead anywhere.
+    def retrieve(reference: ExternalBody, to: Path) -> Deferred[RetrievedObject]:
+        """The object that a reference tells of, in a file, checked by what it says (CIN-03).
 
-        With ``https`` the server has to prove who it is (CIN-12).
-
-        :param url: ``http`` or ``https``.
-        :param limit: octets that it may have; no more are read.
-        :param etag: of the version that is here, "" for none.
-        :raises ContentError: (in the Deferred) it cannot be had.
+        :param to: the file that gets it.
+        :raises presence.content.errors.ContentError: (in the Deferred) it cannot be had.
         """

@@ -199,3 +199,19 @@ class HistoryTests(unittest.SynchronousTestCase):
         """PNO-11, SNE-12: with datagrams lost, doubled and out of order."""
         for seed in range(100, 112):
             self.play(seed, 0.08)
+
+    def test_tag_of_a_publication(self) -> None:
+        """SNE-13: what names a publication names no state that is notified, nor the reverse."""
+        world = World(1)
+        world.options = WatchOptions(conditional=True)
+        world.publish()
+        watch = world.begin(Known(world.etag, b"<not-this/>"))
+        world.node.advance(1)
+        assert watch.document is not None and world.phone is not None
+        self.assertIn(b"<presence", watch.document)
+        self.assertNotEqual(watch.tag, world.etag)
+        world.node.advance(1)
+        answer = world.phone.publish(document(world.choice), sip_if_match=watch.tag)
+        self.assertEqual(answer.status, 412)
+        watch.stop()
+        world.node.advance(40, step=0.5)

@@ -253,7 +253,7 @@ class TableTests(SynchronousTestCase):
         return {watcher.id: watcher.status for _, watcher in self.table.rows()}
 
     def test_in_order(self) -> None:
-        """The first document sets the version; the next ones change rows by id (WID-08)."""
+        """The first document sets the version; the next ones change rows by id (WID-08, WAT-05)."""
         self.assertEqual(self.table.take(info(4, self.alice, full=True)), Taken(True))
         self.assertEqual(self.table.take(info(5, self.carol)), Taken(True))
         approved = Watcher("w1", ALICE, "active", "approved")
