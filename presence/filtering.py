@@ -21,8 +21,10 @@ __all__ = ["MEDIA_TYPE", "Filtering", "brings_filters"]
 
 def brings_filters(request: Request) -> bool:
     """Whether the body of a SUBSCRIBE is a filter document."""
+    if not request.body:
+        return False
     media = request.content_type
-    return bool(request.body) and media is not None and media.type == MEDIA_TYPE
+    return media is not None and media.type == MEDIA_TYPE
 
 
 class Filtering:

@@ -65,6 +65,14 @@ class Preferences:
     damaged: bool = False
 
 
+def kept_filters(subscription: ISubscription) -> FilterSet:
+    """The filters that are durable with a subscription to presence.
+
+    :raises ValueError: the store has damaged them.
+    """
+    return FilterSet.decode(without(subscription.detail))
+
+
 class Preferred:
     """Applies the preferences of watchers to what they may see.
 
@@ -115,11 +123,10 @@ class Preferred:
         if subscription.data is not None:
             return
         version = subscription.sequence if subscription.content_type == PIDF_DIFF else 0
-        detail = without(subscription.detail)
-        if not detail and not version:
+        if not without(subscription.detail) and not version:
             return
         try:
-            filters = FilterSet.decode(detail)
+            filters = kept_filters(subscription)
         except ValueError:
             self._log.error(
                 "the filters of subscription {id} in the store are damaged",

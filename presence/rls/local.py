@@ -13,6 +13,7 @@ from zope.interface import implementer
 from presence.filtering import MEDIA_TYPE as FILTERS
 from presence.filters.filterset import FilterSet, changes_between
 from presence.filters.write import write_filters
+from presence.preferences import kept_filters
 from presence.rls.model import Instance
 from presence.rls.sip import PIDF, failure_reason
 from pysip.errors import SipError
@@ -139,7 +140,7 @@ class LocalBackEnd:
             self._subscribe()
         else:
             # what it has is what the package has kept of it
-            self._making = _kept_filters(self._subscription.detail)
+            self._making = _filters_of(self._subscription)
             self._made(self._subscription)
 
     def filter(self, filters: FilterSet) -> None:
@@ -225,9 +226,9 @@ class LocalBackEnd:
         return blake2b(name, digest_size=8).hexdigest()
 
 
-def _kept_filters(detail: bytes) -> FilterSet:
-    """Filters as the presence package keeps them; what is damaged is like none."""
+def _filters_of(subscription: LocalSubscription) -> FilterSet:
+    """The filters that a subscription has; what is damaged is like none."""
     try:
-        return FilterSet.decode(detail)
+        return kept_filters(subscription)
     except ValueError:
         return FilterSet()

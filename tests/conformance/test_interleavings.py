@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -154,7 +154,7 @@ steps = st.one_of(publish, publish, publish, subscribe, subscribe, slow, wait, d
 class InterleavingTests(SynchronousTestCase):
     """A node, its sources and its watchers, compared with a model."""
 
-    @settings(max_examples=60)
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(steps, min_size=20, max_size=40), st.sampled_from([0.0, 5.0]))
     def test_any_order(self, todo: list[tuple[Any, ...]], interval: float) -> None:
         """Each watcher ends with what the decision lets it see of all publications (EVT-01).

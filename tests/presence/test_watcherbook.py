@@ -19,6 +19,7 @@ from presence.watcherbook import WatcherBook
 from presence.watcherentry import OPEN, WORD, Entry, WatcherLimits
 from presence.watcherinfo import read
 from pysip.interfaces import Identity
+from pysip.message import Request
 from pysip.timers import TimerWheel
 from tests.node import ALICE, BOB
 from tests.presence.watching import Looker, WinfoNode
@@ -495,11 +496,13 @@ class CostTests(BookCase):
             lambda resource: (),
             self.clock.seconds,
             self.clock.seconds,
+            serves=lambda domain: True,
+            terminate=lambda subscription, reason: None,
             subscriptions=lambda name, resource: [looker],
             changed=lambda name, resource: None,
             most=count,
         )
-        package.subscribe(None, looker, True)  # type: ignore[arg-type]
+        package.subscribe(Request("SUBSCRIBE", BOB, {}, b""), looker, True)
         found = package.notification(looker)
         self.assertEqual(len(read(found.body).lists[0].watchers), count)
         looker.delivered = found.digest
