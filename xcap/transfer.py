@@ -101,6 +101,7 @@ class Sending:
         self._outflow: Outflow | None = None
         self._choked = False
         self._stopped = False
+        self._registered = False
         self._timer: IDelayedCall | None = clock.callLater(CONTINUE, self._late)
 
     def _late(self) -> None:
@@ -116,26 +117,30 @@ class Sending:
         if source is None:
             return
         self._transport.registerProducer(self, True)
+        self._registered = True
         self._outflow = Outflow(source, self._transport.write, lambda: self._choked)
         Deferred.fromCoroutine(self._outflow.run()).addCallbacks(self._sent, self._broken)
 
     def _sent(self, complete: bool) -> None:
-        if not self._stopped:
-            self._transport.unregisterProducer()
+        self._unregister()
         self.done = complete
         if complete and self._outflow is not None and self._outflow.sent != self._transfer.length:
             self._failed()
 
     def _broken(self, _: Failure) -> None:
         if not self._stopped:
-            self._transport.unregisterProducer()
+            self._unregister()
             self._failed()
+
+    def _unregister(self) -> None:
+        if self._registered:
+            self._registered = False
+            self._transport.unregisterProducer()
 
     def stop(self) -> None:
         """There is an answer, or the connection has ended; nobody wants more."""
         self._forget()
-        if self._outflow is not None and not self.done and not self._stopped:
-            self._transport.unregisterProducer()
+        self._unregister()
         self._stopped = True
         if self._outflow is not None:
             self._outflow.stop()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from presence.content.records import Expire, RemoveOwner
@@ -107,16 +108,21 @@ class Ending:
         """Remove what has to go now; seconds until the next look."""
         try:
             while self._gone and self._running:
-                owner, before = next(iter(self._gone.items()))
-                count: int = await self._store.change(RemoveOwner(owner, before))
-                if self._gone.get(owner) == before:
-                    del self._gone[owner]
-                self.orphaned += count
-                if count:
-                    self._log.info("removed the {count} objects of a removed user", count=count)
+                some = dict(islice(self._gone.items(), _AT_ONCE))
+                # all of them together are one commit
+                changes = [self._store.change(RemoveOwner(*item)) for item in some.items()]
+                removed: int = sum(await gatherResults(changes, consumeErrors=True))
+                for owner, before in some.items():
+                    if self._gone.get(owner) == before:
+                        del self._gone[owner]
+                self.orphaned += removed
+                if removed:
+                    self._log.info("removed the {count} objects of removed users", count=removed)
             now = self._wall()
-            count = await self._store.change(Expire(now, _AT_ONCE)) if self._running else 0
+            count: int = await self._store.change(Expire(now, _AT_ONCE)) if self._running else 0
             self.expired += count
-        except StoreUnavailable:
+        except (StoreUnavailable, FirstError) as error:
+            if isinstance(error, FirstError):
+                error.subFailure.trap(StoreUnavailable)
             return min(_AGAIN, self._pause)  # the store has told the operator
         return 0.0 if count == _AT_ONCE else self._pause

@@ -99,20 +99,27 @@ class Keeping:
 
         :param size: octets, as far as known.
         :param old: what is to be replaced.
-        :raises XcapError: 413, 507, or 429 too many uploads at a time.
+        :raises XcapError: 413 or 507.
         :raises xcap.errors.StoreUnavailable: nobody knows.
         """
         settings = self.settings
         if size > settings.size:
             raise XcapError(413, "The object is too large")
-        if self.busy[owner] >= settings.uploads:
-            raise XcapError(429, "Too many uploads at a time", (("Retry-After", "2"),))
         usage = await self.store.usage(owner)
         octets = usage.octets + size - (0 if old is None else old.size)
         if (old is None and usage.objects >= settings.quota.objects) or (
             octets > settings.quota.octets
         ):
             raise no_room()
+
+    def occupy(self, owner: str) -> None:
+        """An upload begins; :meth:`release` has to follow.
+
+        :raises XcapError: 429 there are too many.
+        """
+        if self.busy[owner] >= self.settings.uploads:
+            raise XcapError(429, "Too many uploads at a time", (("Retry-After", "2"),))
+        self.busy[owner] += 1
 
     def release(self, owner: str) -> None:
         """An upload has ended."""

@@ -345,8 +345,13 @@ class ContentServer:
         type = keeping.type(headers.get("content-type"))
         promises = promised(headers)
         length = headers.get("content-length")
-        await keeping.room(owner, int(length) if length is not None else 0, old)
-        upload = self._store.upload()
+        keeping.occupy(owner)
+        try:
+            await keeping.room(owner, int(length) if length is not None else 0, old)
+            upload = self._store.upload()
+        except BaseException:
+            keeping.release(owner)
+            raise
 
         async def complete(content: Content) -> HttpResponse:
             if not kept(promises, content):
@@ -366,7 +371,6 @@ class ContentServer:
             release()
             self._note(passage, status, 0)
 
-        keeping.busy[owner] += 1
         self.uploads += 1
         return ContentIntake(
             upload,

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from presence import accesslog
 from presence.accesslog import AccessLog
+from presence.content.passage import ContentRecord
 from xcap.auth.audit import AuditEvent
 from xcap.http.settings import AccessRecord
 from xcap.proxylog import ProxyRecord
@@ -100,6 +101,29 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual((second["server"], second["id"], second["status"]), ("xdms", "cd", 201))
         self.assertEqual((third["id"], third["status"]), ("-", 400))
         self.assertEqual((audit["audit"], audit["user"], audit["time"]), ("wrong", "alice", 7.0))
+
+    def test_content(self) -> None:
+        """Requests for objects, without what would give access to them (AGP-84)."""
+        log = self.begin()
+        log.content(ContentRecord(3.0, "ef", PEER, "alice", "GET", "object", 200, 0, 4123, 0.25))
+        (line,) = self.end(log)
+        self.assertEqual(
+            line,
+            {
+                "time": 3.0,
+                "server": "content",
+                "id": "ef",
+                "from": "192.0.2.9",
+                "tls": "TLSv1.3",
+                "user": "alice",
+                "method": "GET",
+                "target": "object",
+                "status": 200,
+                "received": 0,
+                "sent": 4123,
+                "seconds": 0.25,
+            },
+        )
 
     def test_no_secrets(self) -> None:
         """Authorization never gets there, nor may others read the file (AGP-84)."""

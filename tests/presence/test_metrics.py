@@ -606,3 +606,23 @@ class OperatorFileTests(SynchronousTestCase):
             ('presence_backend_up{backend="other"}', 1),
         ):
             self.assertEqual(samples[name], value, name)
+
+    def test_content(self) -> None:
+        """What the Content Server does is counted, and no object named (OBS-01)."""
+        node = self.documents()
+        assert node.content is not None
+        node.content.server.requests["object", "GET", 200] = 3
+        node.content.server.sent = 700
+        node.content.ending.expired = 5
+        node.content.authenticator.outcomes["wrong"] = 2
+        _, samples = parse(exposition(collect_xdm(node)))
+        for name, value in (
+            ('presence_content_answers_total{kind="object",method="GET",code="200"}', 3),
+            ("presence_content_sent_bytes_total", 700),
+            ('presence_content_removed_total{reason="expired"}', 5),
+            ('presence_content_removed_total{reason="user"}', 0),
+            ('presence_content_authentications_total{outcome="wrong"}', 2),
+            ("presence_content_failed", 0),
+            ("presence_content_objects", 0),
+        ):
+            self.assertEqual(samples[name], value, name)
