@@ -181,6 +181,8 @@ class SubscriptionUsage:
         elif self._initial:
             self._finish()
             self._subscriber.refused(self, response)
+        elif self._ending and self._pending is not None and status not in STATE_GONE:
+            self._proceed()  # a refresh has failed; its end is still to be told
         elif self._ending:
             self._finish()
             self._subscriber.terminated(self, "timeout", None)

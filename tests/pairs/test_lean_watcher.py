@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from lxml import etree
 from twisted.internet.task import Clock
@@ -200,18 +201,84 @@ class HistoryTests(unittest.SynchronousTestCase):
         for seed in range(100, 112):
             self.play(seed, 0.08)
 
+
+class TrafficTests(unittest.SynchronousTestCase):
+    """What our watcher spares with our server, message by message."""
+
+    def setUp(self) -> None:
+        """Bob is there."""
+        self.world = World(1)
+        self.world.publish()
+        self.notified = 0
+
+    def watch(self, known: Known | None = None, **options: Any) -> PresenceWatch:
+        """Watch Bob, and count what is told."""
+        self.world.options = WatchOptions(**options)
+        watch = self.world.begin(known)
+        take = watch.notified
+
+        def counted(*args: Any) -> None:
+            self.notified += 1
+            take(*args)
+
+        self.patch(watch, "notified", counted)
+        self.world.node.advance(1)
+        self.addCleanup(self.world.node.advance, 80, 0.5)
+        self.addCleanup(watch.stop)
+        return watch
+
+    def test_refresh(self) -> None:
+        """SNE-04, SNE-15: a conditional refresh brings nothing; a change after it does."""
+        watch = self.watch(conditional=True)
+        for _ in range(3):
+            watch.subscriber.refresh(full=False)
+            self.world.node.advance(40, step=0.5)
+        self.assertEqual((self.notified, watch.state), (1, "active"))
+        self.world.publish()
+        self.world.node.advance(1)
+        self.assertEqual(self.notified, 2)
+
+    def test_suspended(self) -> None:
+        """SNE-09, OM2-08: nothing while it is suspended, the newest state after it."""
+        watch = self.watch()
+        before = watch.document
+        watch.suspend()
+        self.world.node.advance(1)
+        for _ in range(3):
+            self.world.publish()
+            self.world.node.advance(1)
+        self.assertEqual((self.notified, watch.document), (1, before))
+        watch.resume()
+        self.world.node.advance(1)
+        self.assertEqual(self.notified, 2)
+        self.assertNotEqual(watch.document, before)
+
+    def test_rates(self) -> None:
+        """RAT-02, RAT-13: the server adopts what SUBSCRIBE and the 2xx to a NOTIFY ask for."""
+        watch = self.watch(rates=Rates(0.5))
+        self.assertEqual(watch.rates, Rates(0.5))
+        watch.subscriber.pace(Rates(0.1))
+        for _ in range(20):
+            self.world.publish()
+            self.world.node.advance(1)
+        self.assertEqual(watch.rates, Rates(0.1))
+        self.assertLessEqual(self.notified, 5)
+
+    def test_new_process(self) -> None:
+        """SNE-05: who knows the state is told that it is still so, without it."""
+        first = self.watch()
+        assert first.document is not None
+        known = Known(first.tag, first.document)
+        second = self.watch(known)
+        self.assertEqual((second.document, second.state), (first.document, "active"))
+        self.assertEqual(second.tag, first.tag)
+
     def test_tag_of_a_publication(self) -> None:
         """SNE-13: what names a publication names no state that is notified, nor the reverse."""
-        world = World(1)
-        world.options = WatchOptions(conditional=True)
-        world.publish()
-        watch = world.begin(Known(world.etag, b"<not-this/>"))
-        world.node.advance(1)
+        world = self.world
+        watch = self.watch(Known(world.etag, b"<not-this/>"))
         assert watch.document is not None and world.phone is not None
         self.assertIn(b"<presence", watch.document)
         self.assertNotEqual(watch.tag, world.etag)
-        world.node.advance(1)
         answer = world.phone.publish(document(world.choice), sip_if_match=watch.tag)
         self.assertEqual(answer.status, 412)
-        watch.stop()
-        world.node.advance(40, step=0.5)

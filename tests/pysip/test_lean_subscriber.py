@@ -199,6 +199,16 @@ class ConditionTests(LeanTests):
             self.pair.run(70, step=1)
             self.assertEqual((self.count, len(self.pair.client.wheel)), (2, 0))
 
+    def test_end_after_a_failed_refresh(self) -> None:
+        """SBR-05: a refresh that fails while the end waits does not take its place."""
+        subscriber = self.establish()
+        self.pair.script("SUBSCRIBE", answer(503), quiet)
+        subscriber.refresh(full=False)
+        done = subscriber.unsubscribe()
+        self.pair.run()
+        self.assertEqual((self.count, self.last.first("expires")), (3, "0"))
+        self.successResultOf(done)
+
 
 class FallbackTests(LeanTests):
     """SNE-12: peers that stumble over conditions (RFC 5839 section 5.8)."""
