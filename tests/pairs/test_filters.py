@@ -7,6 +7,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.partial.documents import Diff, Full, read
+from presence.rules.model import Decision
+from presence.rules.permissions import EVERYTHING, Permissions
 from pysip.coding import encode_body
 from pysip.message import Request, Response
 from tests.node import BOB, Node
@@ -219,11 +221,21 @@ class FilterTests(SynchronousTestCase):
 
         PBK-05, PSV-12, ORD-02, XDM-147, XDM-149, FLT-13.
         """
-        self.node.watchers.default = "polite-block"
+        wants = one("<what><include>//p:tuple</include></what>")
+        seen = Permissions(services=EVERYTHING)
+        self.patch(self.node.watchers, "decide", lambda *_: Decision("allow", seen))
+        self.subscribe(wants)
+        self.assertEqual(self.told(), ["open"])
+        self.publish("open", "there")
+        self.assertEqual(self.told(), [])  # of what it may see nothing has changed
         self.subscribe(one(NOTES))
         self.assertEqual([n.body for n in self.take()], [b""])
-        self.publish("closed", "there")
-        self.assertEqual(self.take(), [])
+        self.patch(self.node.watchers, "decide", lambda *_: Decision("polite-block", seen))
+        self.node.presence.package.closed_when_offline = True
+        self.subscribe(wants)
+        self.assertEqual(self.told(), ["closed"])
+        self.publish("open", "back")
+        self.assertNotIn("open", " ".join(self.told()))
 
     def test_partial(self) -> None:
         """Changes are those of what is selected (PNO-10, XDM-147)."""

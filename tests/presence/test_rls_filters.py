@@ -93,7 +93,7 @@ class ListFilterTests(DocumentsTestCase):
         return found
 
     def test_for_the_list(self) -> None:
-        """A filter without a target, or for the list, is for every member (FLT-28)."""
+        """A filter without a target, or for the list, is for every member (FLT-28, RLO-07)."""
         for attributes in ("", f' uri="{FRIENDS}"'):
             self.assertEqual(self.subscribe(one(BASIC, attributes)).status, 200)
             self.assertEqual(self.told(), {ANN: "open", BOB: "open"})

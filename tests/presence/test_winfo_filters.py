@@ -52,7 +52,7 @@ class FilterTests(WinfoCase):
         ]
 
     def test_what(self) -> None:
-        """All of those who are selected, whenever that changes something of it (FLT-10)."""
+        """All of those who are selected, whenever that changes (FLT-10, WIN-06)."""
         self.node.decide(alice="allow")
         self.watch("alice")
         self.watch("carol")
