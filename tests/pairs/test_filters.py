@@ -223,14 +223,14 @@ class FilterTests(SynchronousTestCase):
         """
         wants = one("<what><include>//p:tuple</include></what>")
         seen = Permissions(services=EVERYTHING)
-        self.patch(self.node.watchers, "decide", lambda *_: Decision("allow", seen))
+        self.patch(type(self.node.watchers), "decide", lambda *_: Decision("allow", seen))
         self.subscribe(wants)
         self.assertEqual(self.told(), ["open"])
         self.publish("open", "there")
         self.assertEqual(self.told(), [])  # of what it may see nothing has changed
         self.subscribe(one(NOTES))
         self.assertEqual([n.body for n in self.take()], [b""])
-        self.patch(self.node.watchers, "decide", lambda *_: Decision("polite-block", seen))
+        self.patch(type(self.node.watchers), "decide", lambda *_: Decision("polite-block", seen))
         self.node.presence.package.closed_when_offline = True
         self.subscribe(wants)
         self.assertEqual(self.told(), ["closed"])
