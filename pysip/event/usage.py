@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from pysip.correlate import call_hash
-from pysip.dialog import Dialog, single_contact, uas_dialog
 from pysip.errors import RequestTimeout, SipError, TransportError
-from pysip.event.notified import decode, unreadable
+from pysip.event.notified import advance, begun, decode, unreadable
 from pysip.event.rates import read_rates
 from pysip.header import parse_delta, parse_subscription_state
 from pysip.mime import ACCEPT_ENCODING
@@ -31,7 +30,7 @@ from pysip.uac import retry_after
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from pysip.event.conditions import Conditions
+    from pysip.dialog import Dialog
     from pysip.event.subscriber import Subscriber
     from pysip.event.terms import SubscriptionTerms
     from pysip.header import EventType
@@ -59,6 +58,7 @@ class SubscriptionUsage:
 
     def __init__(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
+        self._conditions = subscriber.conditions
         self._ua = ua = subscriber.ua
         terms = subscriber.terms
         self.call_id = ua.tokens.call_id()
@@ -152,11 +152,11 @@ class SubscriptionUsage:
         if condition:
             request.set("Suppress-If-Match", condition)
         body = terms.body if self.dialog is None else self._update
-        if body:
+        if body and (expires or self.dialog is None):
             request.set("Content-Type", terms.content_type)
             request.body = body
         self.rated = bool(rates)
-        self._telling = self._changing
+        self._telling = self._changing and expires > 0
         self._request = request
         self._pending = None
         self._notified = self._late = False
@@ -287,10 +287,6 @@ class SubscriptionUsage:
         self._subscriber.changed(response)
         self._settled()
 
-    @property
-    def _conditions(self) -> Conditions:
-        return self._subscriber.conditions
-
     def _settled(self) -> None:
         """There is a dialog and no SUBSCRIBE under way: go on with what is next."""
         self._proceed()
@@ -391,22 +387,10 @@ class SubscriptionUsage:
 
         :returns: whether it has made the dialog.
         """
-        request = served.request
-        number = request.cseq[0]
-        dialog = self.dialog
-        if dialog is not None:
-            if request.from_.tag != dialog.remote_tag:
-                raise SipError(481, "Subscription Does Not Exist")
-            if not dialog.in_order(number):
-                raise SipError(500, "Server Internal Error: CSeq out of order")
-            dialog.remote_target = single_contact(request)  # DLG-08
-            dialog.remote_cseq = number
+        if self.dialog is not None:
+            advance(self.dialog, served.request)
             return False
-        if not request.from_.tag:
-            raise SipError(400, "Bad Request: From tag missing")
-        dialog = uas_dialog(request, self.local_tag, self._contact, served.flow.secure)
-        dialog.routing()  # an unusable route set is refused now, not at the refresh
-        self.dialog = dialog
+        self.dialog = dialog = begun(served, self.local_tag, self._contact)
         if self._deadline is None or dialog.remote_tag != self._answered_tag:
             # No 2xx yet, or one of another fork: the NOTIFY alone tells the lifetime.
             self._deadline = self._ua.clock.seconds() + self._expires

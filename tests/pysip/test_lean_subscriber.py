@@ -545,6 +545,21 @@ class ChangeTests(LeanTests):
         self.assertEqual(self.last.first("accept"), PIDF)
         self.assertEqual(self.notify(b"late", content_type=DIFF).status, 200)
 
+    def test_end_instead(self) -> None:
+        """The end tells no other terms; whoever waits for them waits no longer."""
+        waiting: list[ServerRequest] = []
+        subscriber = self.establish()
+        self.pair.script("SUBSCRIBE", waiting.append, quiet)
+        subscriber.refresh(full=False)
+        changing = subscriber.change(body=(FILTER, b"new"))
+        ending = subscriber.unsubscribe()
+        self.pair.run()
+        accept(waiting.pop())
+        self.pair.run()
+        self.assertEqual((self.last.first("expires"), self.last.body), ("0", b""))
+        self.successResultOf(ending)
+        self.successResultOf(changing)
+
     def test_bad_filter(self) -> None:
         """FLT-26: terminated for a bad filter: told, and not tried again."""
         self.subscribe(body=b"bad", content_type=FILTER)
