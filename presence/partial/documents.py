@@ -10,7 +10,7 @@ from lxml import etree
 
 from presence.pidf import names
 from presence.pidf.parse import DECLARATION, MAX_DEPTH, DocumentError, parse, to_utf8
-from presence.pidf.tree import line
+from presence.pidf.tree import attributes, line
 from presence.pidf.validate import DEFAULT_LIMIT
 from presence.pidf.write import attribute_value, serialize
 from xcap import tree
@@ -105,11 +105,17 @@ def _free_prefix(document: bytes) -> bytes:
 
 def _full_tree(document: bytes, version: int | None) -> bytes:
     """As :func:`full`, of a document that is written in an unusual way."""
-    root = parse(to_utf8(document))
-    root.tag = FULL
-    root.attrib.pop("version", "")
+    old = parse(to_utf8(document))
+    prefix = _free_prefix(document).decode()
+    spaces: dict[str | None, str] = {**old.nsmap, prefix: NAMESPACE}
+    root = etree.Element(FULL, nsmap=spaces)  # type: ignore[arg-type]
+    for name, value in attributes(old):
+        if name != "version":
+            root.set(name, value)
     if version is not None:
         root.set("version", str(version))
+    root.text = old.text
+    root.extend(old)
     return serialize(root)
 
 

@@ -13,7 +13,7 @@ from tests.e2e.wire import Message, Wire
 
 _TITLE = re.compile(r"^== (\w+) (\w+) > (\w+)$", re.M)
 _NAME = re.compile(r"\{([\w-]+|#)\}")
-_UNTOLD = frozenset({"allow", "server", "user-agent", "supported", "content-length"})
+_UNTOLD = frozenset({"allow", "server", "user-agent", "supported", "content-length", "sip-etag"})
 """Header fields that a course need not name."""
 _SECONDS = 15.0
 

@@ -25,17 +25,24 @@ def rules(user: str) -> str:
     return f"/org.openmobilealliance.pres-rules/users/{quote(aor(user), safe=':@')}/pres-rules"
 
 
-def shape(message: Message, port: int) -> tuple[str, list[tuple[str, str]], str]:
+def shape(
+    message: Message, port: int, tags: dict[str, str]
+) -> tuple[str, list[tuple[str, str]], str]:
     """All of a message, of random tokens only the length; whoever it is about.
 
     :param port: of the watcher.
+    :param tags: names for entity-tags; they are made of the document, and so of the name in it.
     """
 
     def masked(text: str) -> str:
         text = re.sub(rf"z9hG4bK{port}n\d+|(?<=;tag=)[fw]\d+\b|\b{port}\b", "own", text)
         return _TOKEN.sub(lambda token: "x" * len(token[0]), text.replace(HIDDEN, OFFLINE))
 
-    fields = [(name, "" if name == "call-id" else masked(value)) for name, value in message.fields]
+    fields = [
+        (name, tags.setdefault(value, f"tag {len(tags)}") if name == "sip-etag" else masked(value))
+        for name, value in message.fields
+        if name != "call-id"
+    ]
     return masked(message.start), fields, masked(message.body.decode())
 
 
@@ -43,11 +50,13 @@ class Side:
     """Bob as the watcher of one of the two.
 
     :ivar watch: his subscription.
+    :ivar tags: names for the entity-tags that he has seen, in their order.
     """
 
     def __init__(self, phone: Phone, user: str) -> None:
         self.phone = phone
         self.user = user
+        self.tags: dict[str, str] = {}
         self.watch: Watch
 
     def subscribe(self, **fields: str | int) -> list[Message]:
@@ -99,7 +108,7 @@ class PoliteTests(SynchronousTestCase):
     def both(self, act: Callable[[Side], list[Message]], *statuses: int) -> None:
         """Do the same to both, and see the same; 0 stands for a NOTIFY."""
         hidden, offline = (
-            [shape(message, side.phone.wire.local[1]) for message in act(side)]
+            [shape(message, side.phone.wire.local[1], side.tags) for message in act(side)]
             for side in self.sides
         )
         self.assertEqual(len(hidden), len(offline))
