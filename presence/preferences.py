@@ -13,7 +13,7 @@ from presence.filters.filterset import FilterSet
 from presence.objects.related import without
 from presence.pidf.offline import empty_document
 from presence.view import PIDF_DIFF, View
-from pysip.event.interfaces import Notification
+from pysip.event.notification import Notification
 
 if TYPE_CHECKING:
     from collections.abc import Callable

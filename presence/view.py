@@ -15,7 +15,7 @@ from presence.filters.triggers import fired
 from presence.partial.difference import difference
 from presence.partial.documents import CONTENT_TYPE, full, partial
 from presence.pidf.write import digest
-from pysip.event.interfaces import Notification
+from pysip.event.notification import Notification
 
 if TYPE_CHECKING:
     from presence.filters.model import Trigger, What

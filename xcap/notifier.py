@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pysip.errors import ParseError, SipError
-from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.interfaces import IEventPackage
+from pysip.event.notification import Notification
 from pysip.header import accepts, parse_accept
 from pysip.mime import decode_body
 from xcap.changedoc import write_within

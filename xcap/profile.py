@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from pysip.errors import SipError
-from pysip.event.interfaces import Notification
+from pysip.event.notification import Notification
 from pysip.header import accepts, format_date, parse_accept, quote
 from pysip.mime import Part, write_multipart
 from xcap.notifier import DIFF, DocumentPackage

@@ -19,7 +19,7 @@ from presence.objects.related import (
     referred,
     related,
 )
-from pysip.event.interfaces import Notification, entity_tag
+from pysip.event.notification import Notification, entity_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

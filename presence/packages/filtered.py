@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from presence.filters.content import WATCHERINFO, select
 from presence.filters.triggers import fired
 from presence.watcherinfo import MEDIA_TYPE
-from pysip.event.interfaces import Notification
+from pysip.event.notification import Notification
 
 if TYPE_CHECKING:
     from presence.filters.model import Filter

@@ -22,7 +22,8 @@ from presence.rules.polite import pending_document
 from presence.view import PIDF, PIDF_DIFF, View
 from presence.views import Views
 from pysip.errors import ParseError, SipError
-from pysip.event.interfaces import IEventPackage, IPublicationPackage, Notification
+from pysip.event.interfaces import IEventPackage, IPublicationPackage
+from pysip.event.notification import Notification
 from pysip.header import accepts, parse_accept
 from pysip.uri import canonical_aor
 

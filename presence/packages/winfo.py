@@ -29,7 +29,8 @@ from presence.watcherinfo import (
     write,
 )
 from pysip.errors import SipError
-from pysip.event.interfaces import IEventPackage, Notification, entity_tag
+from pysip.event.interfaces import IEventPackage
+from pysip.event.notification import Notification, entity_tag
 from pysip.header import accepts, parse_accept
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from presence.rls.backend import Watching
     from presence.rls.model import Member
     from presence.rls.pace import Pace
-    from pysip.event.interfaces import Notification
     from pysip.event.localsubscription import LocalSubscription
+    from pysip.event.notification import Notification
     from pysip.event.notifier import Notifier
     from pysip.timers import TimerWheel
 

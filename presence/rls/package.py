@@ -24,7 +24,8 @@ from presence.rls.kept import Kept, decode_kept, encode_kept, keep
 from presence.rls.model import Member, Service
 from presence.rls.subscription import ListSettings, ListSubscription
 from pysip.errors import ParseError, SipError
-from pysip.event.interfaces import IEventPackage, Notification, entity_tag
+from pysip.event.interfaces import IEventPackage
+from pysip.event.notification import Notification, entity_tag
 from pysip.header import accepts, parse_accept, parse_token_list
 from pysip.uri import SipUri, canonical_aor, parse_uri
 

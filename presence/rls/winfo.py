@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from pysip.errors import SipError
-from pysip.event.interfaces import IEventPackage, Notification
+from pysip.event.interfaces import IEventPackage
+from pysip.event.notification import Notification
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

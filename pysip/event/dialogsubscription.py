@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from pysip.dialog import Dialog
 from pysip.event.dialogrecord import DialogRecord, encode_dialog
-from pysip.event.interfaces import coded_tag
+from pysip.event.notification import coded_tag
 from pysip.event.rates import Rates
 from pysip.event.subscription import Subscription
 from pysip.interfaces import IClientTransactionUser, Identity, Target

@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pysip.errors import ParseError, SipError
-from pysip.event.interfaces import Notification
 from pysip.event.live import TIMEOUT
 from pysip.event.localsubscription import LocalSubscription
+from pysip.event.notification import Notification
 from pysip.event.packages import admit, agreed_type, event_value, granted
 from pysip.event.subscription import CSEQ_BLOCK, FORCED, NOT_DUE
 from pysip.message import Request

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, cast
 
 from pysip.dialog import single_contact
 from pysip.errors import ParseError, RequestTimeout, SipError, TransportError
-from pysip.event.interfaces import Notification, bodyless, entity_tag
+from pysip.event.notification import Notification, bodyless, entity_tag
 from pysip.event.outcome import DELIVERED, REDIRECT, REMOVE, notify_outcome
-from pysip.event.rates import Pulse, adopt, read_rates
+from pysip.event.pacing import Pacing
 from pysip.event.subscription import CHANGED, CSEQ_BLOCK, FORCED, NOT_DUE, REPEATED
 from pysip.event.throttle import Buckets
-from pysip.header import parse_event
 from pysip.parse import parse_message
 from pysip.timers import Alarm
 from pysip.uac import retry_after
@@ -52,6 +51,7 @@ class NotifySender:
     :param gone: forgets a subscription whose watcher is gone.
 
     :ivar outcomes: answers to NOTIFYs by final status (OBS-01).
+    :ivar pacing: keeps to the rates of the subscriptions.
     :ivar stopped: nothing is done about answers any more.
     """
 
@@ -73,11 +73,15 @@ class NotifySender:
         self._gone = gone
         self.outcomes: Counter[int] = Counter()
         self.stopped = False
+        self.pacing = Pacing(
+            ua.wheel, rates, policy.repeat_rate, lambda one: self._send(one, REPEATED)
+        )
         self.set_policy(policy, rates)
 
     def set_policy(self, policy: NotifierPolicy, rates: IRatePolicy) -> None:
         """Use other choices and rates from now on."""
-        self.rates = rates
+        self.pacing.rates = rates
+        self.pacing.repeat_rate = policy.repeat_rate
         self.policy = policy
         self._destinations = Buckets(policy.destination_rate, policy.destination_rate / 10)
 
@@ -89,58 +93,12 @@ class NotifySender:
             subscription.due = NOT_DUE
             self._send(subscription, due)
 
-    # -- rates of the subscriber ----------------------------------------------------------
-
-    def pace(self, subscription: DialogSubscription) -> None:
-        """Keep to the rates that a subscription asks for from now on (RFC 6446).
-
-        They depend on its lifetime, too (RAT-05).  What was sent before counts only if the rates
-        stay what they are.
-        """
-        asked, pulse = subscription.rates, subscription.pulse
-        if not asked and pulse is None:
-            return
-        now = self._clock.seconds()
-        adopted = adopt(
-            asked,
-            subscription.deadline - now,
-            self.rates.interval(subscription.package, subscription.resource),
-            self.policy.repeat_rate,
-        )
-        if pulse is not None and asked == pulse.asked and adopted == pulse.adopted:
-            return
-        if pulse is not None:
-            self._ua.wheel.cancel(pulse)
-        subscription.pulse = None
-        if adopted:
-            pulse = Pulse(asked, adopted, now, lambda: self._repeat(subscription))
-            subscription.pulse = pulse
-
     def recovered(self, subscription: DialogSubscription) -> None:
         """A subscription was taken back from the store."""
         delivered = subscription.delivered
         if delivered is not None and not subscription.suppresses(entity_tag(delivered)):
             subscription.suppress = ""  # the watcher has got something else since
-        self.pace(subscription)
-
-    def _repeat(self, subscription: DialogSubscription) -> None:
-        """Too long nothing was sent: tell the state as it is (RAT-07, RAT-08)."""
-        pulse = subscription.pulse
-        if pulse is None or subscription.state != "active":
-            return  # its next NOTIFY begins anew
-        wait = subscription.gate - self._clock.seconds()
-        if subscription.in_flight or not subscription.ready or wait >= _ROUNDING:
-            self._ua.wheel.after(max(wait, _RETRY_SECONDS), pulse)
-        elif not self._send(subscription, REPEATED):
-            self._ua.wheel.after(max(pulse.pause, _RETRY_SECONDS), pulse)
-
-    def _interval(self, subscription: DialogSubscription) -> float:
-        """Least seconds until the next change is told (NOT-13, RAT-04)."""
-        interval = self.rates.interval(subscription.package, subscription.resource)
-        pulse = subscription.pulse
-        return interval if pulse is None else max(interval, pulse.interval)
-
-    # -- sending --------------------------------------------------------------------------
+        self.pacing.begin(subscription)
 
     def changed(self, subscription: DialogSubscription) -> bool:
         """Tell one watcher of a change, now or when its gate opens; true when sent."""
@@ -230,7 +188,7 @@ class NotifySender:
         subscription.in_flight = True
         subscription.told = told
         subscription.sent = notification.digest if sure else None
-        subscription.gate = now + self._interval(subscription)
+        self.pacing.sent(subscription, now)
         branch = self._ua.tokens.branch()
         data = b"".join(
             (
@@ -243,10 +201,6 @@ class NotifySender:
                 else bodyless(notification, subscription.coding),
             )
         )
-        if subscription.pulse is not None:
-            pause = subscription.pulse.sent(now)
-            if pause:
-                self._ua.wheel.after(pause, subscription.pulse)
         target = subscription.target
         if target is not None:
             flow = self._ua.sender.flow_for(target, len(data))
@@ -273,7 +227,7 @@ class NotifySender:
         """Reserve the next block of CSeq numbers; False when ``cseq`` must wait for it."""
         limit = subscription.cseq_limit
         subscription.cseq_limit = limit + CSEQ_BLOCK
-        self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
+        self._put(subscription)
         waits = cseq >= limit
         if waits:
             subscription.ready = False
@@ -353,8 +307,8 @@ class NotifySender:
             if response is not None:
                 if "contact" in response.headers:
                     self._refresh_target(subscription, response)
-                if "event" in response.headers:
-                    self._change_rates(subscription, response)
+                if "event" in response.headers and self.pacing.answered(subscription, response):
+                    self._put(subscription)
         elif outcome == REDIRECT and self._redirect(subscription, response):
             return
         elif outcome in (REMOVE, REDIRECT):
@@ -384,24 +338,10 @@ class NotifySender:
             subscription.dialog.remote_target = target
             subscription.reset_head()
             if not subscription.ending:
-                now = self._clock.seconds()
-                self._store.put_subscription(subscription.record(self._wall(), now))
+                self._put(subscription)
 
-    def _change_rates(self, subscription: DialogSubscription, response: Response) -> None:
-        """Event in the 2xx to a NOTIFY sets all rates (RAT-13), to which nobody could say no."""
-        try:
-            event = parse_event(response.first("event") or "")
-        except ParseError:
-            return
-        if event.package != subscription.event.partition(";")[0] or subscription.ending:
-            return
-        asked = read_rates(event.params)
-        if asked != subscription.rates:
-            before = self._interval(subscription)
-            subscription.rates = asked
-            self.pace(subscription)
-            subscription.gate += self._interval(subscription) - before
-            self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
+    def _put(self, subscription: DialogSubscription) -> None:
+        self._store.put_subscription(subscription.record(self._wall(), self._clock.seconds()))
 
     def _redirect(self, subscription: DialogSubscription, response: Response | None) -> bool:
         """Follow a 3xx once for this NOTIFY (NOT-10)."""

@@ -180,7 +180,7 @@ class SubscribeServer:
             for older in replaced:
                 live.remove(older)
             self._answer(served, subscription, expires)
-            self._notifier.sender.pace(subscription)
+            self._notifier.sender.pacing.begin(subscription)
             live.ready(subscription)
 
         live.begin(subscription, begun)
@@ -231,7 +231,7 @@ class SubscribeServer:
             subscription.restore(before)
             if not expires:
                 live.enter(subscription)
-                self._notifier.sender.pace(subscription)
+                self._notifier.sender.pacing.begin(subscription)
                 # what it missed meanwhile
                 self._notifier.changed(package.name, subscription.resource)
             elif live.table.holds(subscription):
@@ -266,7 +266,7 @@ class SubscribeServer:
             self._answer(served, subscription, expires)
             live.terminate(subscription, "rejected")
         else:
-            self._notifier.sender.pace(subscription)
+            self._notifier.sender.pacing.begin(subscription)
             if state == subscription.state and self._quiet(package, subscription):
                 self._answer(served, subscription, expires, quiet=True)
                 return

@@ -14,7 +14,7 @@ from presence.rls.local import LocalBackEnds
 from presence.rls.model import Instance, Member
 from presence.rls.pace import Pace
 from pysip.errors import SipError
-from pysip.event.interfaces import Notification
+from pysip.event.notification import Notification
 from pysip.interfaces import Identity
 from pysip.timers import TimerWheel
 

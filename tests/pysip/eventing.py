@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pysip.errors import SipError
-from pysip.event.interfaces import IEventPackage, ILocalSink, Notification
+from pysip.event.interfaces import IEventPackage, ILocalSink
+from pysip.event.notification import Notification
 from pysip.interfaces import Identity
 from tests.node import Node
 

@@ -12,7 +12,8 @@ from presence.limits import DomainRates
 from pysip.errors import SipError
 from pysip.event.dialogrecord import decode_dialog
 from pysip.event.dialogsubscription import DialogSubscription
-from pysip.event.interfaces import IEventPackage, Notification, entity_tag
+from pysip.event.interfaces import IEventPackage
+from pysip.event.notification import Notification, entity_tag
 from pysip.event.table import NotifierPolicy
 from pysip.message import response_to
 from tests.node import BOB, Node, Peer
