@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -142,14 +143,12 @@ def content_roots(config: Config) -> list[Root]:
     """The base URIs; that of a domain is also known by the domain's aliases."""
     found = []
     for uri, domain in config.content_uris().items():
-        root = Root(uri, domain)
-        host = root.authority.partition(":")[0]
         aliases = [
             alias
             for alias, name in config.domain_aliases.items()
-            if name.lower() == domain and host == domain
+            if name.lower() == domain and urlsplit(uri).hostname == domain
         ]
-        found.append(attrs.evolve(root, aliases=tuple(aliases)))
+        found.append(Root(uri, domain, tuple(aliases)))
     return found
 
 

@@ -1,7 +1,7 @@
 """The directory of the Content Server's objects.  All of it blocks.
 
-``incoming/`` has what is being stored, ``objects/xx/`` what is stored; a file has one random
-name all its life.  Nothing that a client sends ever becomes a part of a name.
+``incoming/`` has what is being stored, ``objects/xx/`` what is stored, under random names.
+Nothing that a client sends ever becomes a part of a name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _SHELVES = tuple(f"{number:02x}" for number in range(256))
@@ -59,14 +59,15 @@ class ContentFiles:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._incoming / name)
 
-    def accept(self, names: Iterable[str]) -> None:
+    def accept(self, names: Mapping[str, str]) -> None:
         """Make temporary files permanent; durable when this returns.
 
+        :param names: what each is called from now on, with its name so far.
         :raises OSError: they cannot be moved; some may have been.
         """
         shelves = set()
-        for name in names:
-            os.rename(self._incoming / name, self._path(name))
+        for name, temporary in names.items():
+            os.rename(self._incoming / temporary, self._path(name))
             shelves.add(name[:2])
         for shelf in shelves:
             _sync(self._objects / shelf)

@@ -130,9 +130,13 @@ class Keeping:
     async def add(self, owner: str, type: str, content: Content, expires: float) -> ContentObject:
         """Make an object.
 
-        :raises XcapError: 507 there is no room.
+        :raises XcapError: 507 there is no room, 404 the user was removed meanwhile.
         :raises xcap.errors.StoreUnavailable: the medium does not work.
         """
+        if not self.subscribers.known(owner):
+            # what is removed with a user must not come after (AGP-113)
+            self.store.discard(content)
+            raise XcapError(404, "No such place")
         id = base64.urlsafe_b64encode(self._random(_RANDOM)).decode()
         quota = self.settings.quota
         change = Add(id, owner, type, content, self.wall(), expires, quota)

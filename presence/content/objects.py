@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from presence.content.errors import ContentError
+from presence.content.errors import ContentError, ErrorKind
 from presence.content.fields import parse_place
 from presence.content.interfaces import Fetched, IContentObjects
 from presence.content.records import Vanished
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+
+_KINDS: dict[int, ErrorKind] = {404: "missing", 413: "large", 507: "large"}
 
 
 def in_time(work: Coroutine[Any, Any, _T], clock: IReactorTime, seconds: float) -> Deferred[_T]:
@@ -139,8 +141,8 @@ class LocalObjects:
             expires = keeping.until(max(1, round(until - keeping.wall())))
             made = await keeping.add(home, type, content, expires)
         except XcapError as error:
-            kind = "large" if error.status in (413, 507) else "refused"
-            raise ContentError(kind, error.text, error.status) from None  # type: ignore[arg-type]
+            kind = _KINDS.get(error.status, "refused")
+            raise ContentError(kind, error.text, error.status) from None
         except StoreUnavailable:
             raise ContentError("unreachable", "the content store does not work now") from None
         return f"{self._root(home).uri}o/{made.id}"

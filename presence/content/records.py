@@ -46,7 +46,7 @@ def entity_tag(content_type: str, sha256: bytes) -> str:
 class Content:
     """Content that is complete in a temporary file, flushed to the disk.
 
-    :ivar file: name of the temporary file, and of the file it becomes.
+    :ivar file: name of the temporary file.
     """
 
     file: str

@@ -34,12 +34,12 @@ _USAGE = "SELECT count(*), coalesce(sum(size), 0) FROM object WHERE owner = ?"
 class _Effects:
     """What a batch does to files.
 
-    :ivar arrived: temporary files that stay.
+    :ivar arrived: what the temporary files that stay are called from now on, with their names.
     :ivar dropped: temporary files that do not.
     :ivar gone: files that no object needs any more.
     """
 
-    arrived: dict[str, None] = attrs.field(factory=dict)
+    arrived: dict[str, str] = attrs.field(factory=dict)
     dropped: list[str] = attrs.field(factory=list)
     gone: dict[str, None] = attrs.field(factory=dict)
 
@@ -98,8 +98,8 @@ class ContentWriter:
             outcomes = [self._make(change, effects) for change in changes]
             for name in [name for name in effects.gone if name in effects.arrived]:
                 # made and replaced in one batch
-                del effects.arrived[name], effects.gone[name]
-                effects.dropped.append(name)
+                del effects.gone[name]
+                effects.dropped.append(effects.arrived.pop(name))
             self._files.accept(effects.arrived)
             execute("COMMIT")
         except BaseException:
@@ -237,12 +237,15 @@ class ContentWriter:
             effects.dropped.append(content.file)
             name: str = row[0]
             return name
+        # all that arrive together go to one shelf: one directory to be flushed
+        shelf = next(iter(effects.arrived), content.file)[:2]
+        name = shelf + content.file[2:]
         execute(
             "INSERT INTO file (name, owner, sha256, links) VALUES (?, ?, ?, 1)",
-            (content.file, owner, content.sha256),
+            (name, owner, content.sha256),
         )
-        effects.arrived[content.file] = None
-        return content.file
+        effects.arrived[name] = content.file
+        return name
 
     def _unlink(self, name: str, effects: _Effects) -> None:
         execute = self._database.execute

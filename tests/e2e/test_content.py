@@ -350,6 +350,26 @@ class Together(SynchronousTestCase):
         self.assertLess(most - before, 8 * MIB)
         self.assertLess(peak - before, 12 * MIB)
 
+    def test_not_read(self) -> None:
+        """Clients that ask for large objects and read nothing of them fill no memory."""
+        self.assertEqual(self.alice.ask("GET", self.server.home()).status, 200)
+        target = self.store(os.urandom(5 * MIB))
+        self.alice.ask("GET", target)
+        before = self.server.daemon.resident()
+        context = tls_context(self.server.daemon.certificate)
+        for _ in range(16):
+            raw = socket.create_connection(("127.0.0.1", self.server.port), timeout=20)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire = context.wrap_socket(raw, server_hostname="localhost")
+            self.addCleanup(wire.close)
+            wire.sendall(
+                f"GET {target} HTTP/1.1\r\nHost: localhost:{self.server.port}\r\n"
+                f"Authorization: {self.alice.authorization('GET', target)}\r\n\r\n".encode()
+            )
+            self.assertEqual(wire.recv(12), b"HTTP/1.1 200")
+        self.assertEqual(self.server.client("bob").ask("GET", target).status, 200)
+        self.assertLess(self.server.daemon.resident() - before, 16 * MIB)
+
     def _peak(self) -> int:
         """Most resident memory that the process ever had, in octets."""
         status = Path(f"/proc/{self.server.daemon.pid}/status").read_text()

@@ -143,6 +143,29 @@ class MessageTests(ConfigCase):
         """Texts, the key that is wrong in each, and words of its message."""
         udp = '[[listen]]\ntransport = "udp"\n'
         return [
+            ('[content]\ntypes = ["text/html"]', "content.types[0]", "no browser runs"),
+            ('[content]\ntypes = ["*/*"]', "content.types[0]", "media type"),
+            ("[content]\nsize = 30000000", "content.size", "total_size"),
+            ("[content]\ndefault_life = 9000000", "content.default_life", "max_life"),
+            ('[content]\nproxies = ["x"]', "content.proxies[0]", "numeric address"),
+            ('[content.uris]\n"ftp://x/" = "localhost"', 'content.uris."ftp://x/"', "https"),
+            ('[content.uris]\n"https://x/" = "y.example"', 'content.uris."https://x/"', "domains"),
+            (
+                '[content.uris]\n"https://localhost:8443/" = "localhost"',
+                'content.uris."https://localhost:8443/"',
+                "no XCAP root below it",
+            ),
+            ('[[content.server]]\nuri = "x"', "content.server[0].uri", "https URI"),
+            (
+                '[[content.server]]\nuri = "https://x/"\nkey = "k"',
+                "content.server[0].certificate",
+                "pair",
+            ),
+            (
+                "[[content.listen]]\nport = 8443",
+                "content.listen[0]",
+                "nothing else listens",
+            ),
             ("roles = []", "roles", "at least one role"),
             ('roles = ["rl"]', "roles[0]", '"presence-server"'),
             ("domains = []", "domains", "at least one domain"),
@@ -290,6 +313,36 @@ class MessageTests(ConfigCase):
         text = '# c\nlocator.hosts = { "a.example" = [\n"sip:b"] }\n'
         self.assertEqual(line_of(text, ("locator", "hosts", "a.example", 0)), 2)
         self.assertIsNone(line_of("", ("a",)))
+
+
+class ContentTests(ConfigCase):
+    """Where the Content Server is reached (AGP-107)."""
+
+    def told(self, text: str) -> tuple[dict[str, str], list[int]]:
+        """Base URIs, and ports of its own."""
+        made = load(self.write(text))
+        return made.content_uris(), [at.port for at in made.content.listen]
+
+    def test_shared(self) -> None:
+        """With the proxy in the same process it is below the XCAP roots, by the same ports."""
+        self.assertEqual(self.told(""), ({"https://localhost:8443/cs/": "localhost"}, []))
+        uris, ports = self.told('domains = ["Example.com"]')
+        self.assertEqual((uris, ports), ({"https://xcap.example.com/cs/": "example.com"}, []))
+
+    def test_own(self) -> None:
+        """Alone it has a port of its own; what is configured counts."""
+        uris, ports = self.told('roles = ["content-server"]')
+        self.assertEqual((uris, ports[0]), ({"https://localhost:8444/cs/": "localhost"}, 8444))
+        uris, ports = self.told('domains = ["example.com"]\n[[content.listen]]\nport = 9443')
+        self.assertEqual(
+            (uris, ports), ({"https://content.example.com/cs/": "example.com"}, [9443])
+        )
+        uris, _ = self.told('[content.uris]\n"https://h.example/objects" = "localhost"')
+        self.assertEqual(uris, {"https://h.example/objects/": "localhost"})
+
+    def test_absent(self) -> None:
+        """A process without the role has no port for it."""
+        self.assertEqual(self.told('roles = ["presence-server"]')[1], [])
 
 
 class FileTests(ConfigCase):

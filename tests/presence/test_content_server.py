@@ -207,6 +207,21 @@ class StoreTests(ServerCase):
         self.assertEqual((self.records[-1].status, self.server.uploads), (408, 0))
         self.reactor.until(lambda: self.files() == [])
 
+    def test_removed_meanwhile(self) -> None:
+        """AGP-113: a user who is removed during an upload leaves nothing either."""
+        line = self.line()
+        line.feed(
+            f"POST /cs/users/{ALICE}/ HTTP/1.1\r\nHost: content.example.com\r\n"
+            f'Content-Type: image/png\r\nX-3GPP-Asserted-Identity: "{ALICE}"\r\n'
+            "Content-Length: 5\r\n\r\n".encode()
+        )
+        self.reactor.until(lambda: self.server.uploads)
+        with mock.patch.object(self.keeping.subscribers, "known", return_value=False):
+            line.feed(b"12345")
+            self.reactor.until(lambda: line.wire.value())
+        self.assertEqual(line.answer().status, 404)
+        self.reactor.until(lambda: self.files() == [])
+
     def test_unavailable(self) -> None:
         """While the store does not work: 503, and when to come back."""
         self.wait(self.store.stop())

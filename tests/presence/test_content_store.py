@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from typing import Any
 from unittest import mock
 
@@ -285,6 +286,68 @@ class RecoveryTests(StoreCase):
         (self.directory / "objects" / made.file[:2] / made.file).unlink()
         self.assertIsNone(self.wait(self.store.read("id1", 100)))
         self.assertIsNone(self.wait(self.store.source(made, 0, 3)))
+
+
+class CrashTests(StoreCase):
+    """What the disk has at the worst moments is opened as after a power failure."""
+
+    def crash(self, method: str, change: Any, *, after: bool = True) -> None:
+        """Copy the directory when a step of a change has been made, and go on with the copy."""
+        copy = self.directory.with_name("copy")
+        real = getattr(files.ContentFiles, method)
+
+        def step(itself: files.ContentFiles, *arguments: Any) -> None:
+            if after:
+                real(itself, *arguments)
+            if not copy.exists():
+                shutil.copytree(self.directory, copy)
+            if not after:
+                real(itself, *arguments)
+
+        with mock.patch.object(files.ContentFiles, method, step):
+            self.wait(self.store.change(change))
+        self.directory = copy
+        self.store = self.open()
+
+    def test_before_commit(self) -> None:
+        """The file has its place and the row is not there: neither is the object."""
+        made = self.add("id1", b"first")
+        self.crash("accept", self.adding("id2", b"second"))
+        self.assertIsNone(self.wait(self.store.find("id2")))
+        self.assertEqual((self.read("id1"), self.files()), (b"first", [made.file]))
+
+    def test_before_files(self) -> None:
+        """Not even the file is there."""
+        made = self.add("id1", b"first")
+        self.crash("accept", self.adding("id2", b"second"), after=False)
+        self.assertIsNone(self.wait(self.store.find("id2")))
+        self.assertEqual((self.read("id1"), self.files()), (b"first", [made.file]))
+
+    def test_after_commit(self) -> None:
+        """The row is there: so is the object, though nobody was told."""
+        self.crash("remove", self.adding("id1", b"first"), after=False)
+        self.assertEqual(self.read("id1"), b"first")
+
+    def test_removal(self) -> None:
+        """The row is gone, the file still there: it goes at the start."""
+        self.add("id1", b"first")
+        self.crash("remove", Remove("id1"), after=False)
+        self.assertIsNone(self.wait(self.store.find("id1")))
+        self.assertEqual(self.files(), [])
+
+    def test_replacement(self) -> None:
+        """Before the row has changed, the old content counts."""
+        self.add("id1", b"first")
+        change = Replace("id1", "image/gif", self.content(b"other"), 1.0, 2.0, Quota(9, 99))
+        self.crash("accept", change)
+        self.assertEqual((self.read("id1"), len(self.files())), (b"first", 1))
+
+    def test_replaced(self) -> None:
+        """Once the row has changed, the new."""
+        self.add("id1", b"first")
+        change = Replace("id1", "image/gif", self.content(b"third"), 1.0, 2.0, Quota(9, 99))
+        self.crash("remove", change, after=False)
+        self.assertEqual((self.read("id1"), len(self.files())), (b"third", 1))
 
 
 class FailureTests(StoreCase):
