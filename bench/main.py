@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import twisted
-from bench import micro_partial
+from bench import micro_lean, micro_partial
 from bench.hotpath import read_profile
 from bench.load import users
 from bench.proc import flush_milliseconds
@@ -181,6 +181,8 @@ class Run:
         """Octets and costs of partial presence, in this process."""
         for number in range(1, self._given.rounds + 1):
             for result in micro_partial.results(30 if self._given.quick else 300):
+                self._keep({**result, "scenario": "partial", "round": number})
+            for result in micro_lean.results(20 if self._given.quick else 100):
                 self._keep({**result, "scenario": "partial", "round": number})
 
     def profile(self) -> None:

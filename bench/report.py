@@ -256,6 +256,31 @@ def partial_table(results: list[Result]) -> str:
     return table(head, rows) if rows else ""
 
 
+def lean_table(results: list[Result]) -> str:
+    """What a change costs by what watchers ask for."""
+    grouped: dict[str, list[Result]] = {}
+    for result in results:
+        if result["load"] == "lean":
+            grouped.setdefault(result["form"], []).append(result)
+    rows = []
+    for form, group in grouped.items():
+        one = median(group)
+        rows.append(
+            [
+                form,
+                f"{one['octets']:.0f}",
+                f"{one['notifies']:.2f}",
+                f"{one['octets'] * one['notifies']:.0f}",
+                f"{one['notify_us']:.0f}",
+            ]
+        )
+    head = (
+        *("watchers are told", "octets of a NOTIFY", "NOTIFYs per change and watcher"),
+        *("octets per change and watcher", "µs per watcher"),
+    )
+    return table(head, rows) if rows else ""
+
+
 def _ratios(found: dict[Key, Result]) -> str:
     rows = []
     for phase in _PHASES:
@@ -370,6 +395,7 @@ def tables(results: list[Result]) -> dict[str, str]:
         "documents": lambda: _documents(found),
         "lists": lambda: lists_table(results),
         "partial": lambda: partial_table(results),
+        "lean": lambda: lean_table(results),
         "information": lambda: _information(found),
         "profile": lambda: _profile(results),
         "faults": lambda: _faults(results),
