@@ -30,6 +30,7 @@ from presence.composing import permanent_state
 from presence.contentserver import Content, Objects, build_content, content_objects
 from presence.endpoints import all_points, http_sites, make_transport, tls_settings
 from presence.eventserver import EventServer
+from presence.filtering import FilterChoices
 from presence.gate import Gate
 from presence.limits import DomainRates, PublicationLimits
 from presence.objects.published import ObjectLimits
@@ -159,6 +160,7 @@ def build_node(config: Config, reactor: Any) -> Node:
         reading = build_reading(config, reactor, router, documents, accounts, domains)
     if reading is not None and router is not None and "rls" in config.roles:
         lists = build_rls(config, reactor, ua, events, reading, router, wheel, domains)
+        lists.package.filtering.choices = _filter_choices(config)
     if isinstance(events, PresenceServer):
         authorization = ruleset_policy(config, reactor, events, wheel, reading, accounts, domains)
         if authorization is not None:
@@ -222,6 +224,7 @@ def apply_changes(config: Config, node: Node, clock: Callable[[], float]) -> Non
     events.reauthorize()
     if node.lists is not None:
         node.lists.package.settings = list_settings(config, node.domains)
+        node.lists.package.filtering.choices = _filter_choices(config)
     if node.documents is not None:
         node.documents.feed.recheck()
 
@@ -352,8 +355,15 @@ def _set_package(config: Config, presence: PresenceServer, domains: Domains) -> 
     package.default_expires = config.subscription.default_expires
     if presence.book is not None:
         presence.book.limits = watcher_limits(config)
+    package.filtering.choices = _filter_choices(config)
     if presence.watcherinfo is not None:
         presence.watcherinfo.operators = operators(config, domains)
+        presence.watcherinfo.filtering.choices = _filter_choices(config)
+
+
+def _filter_choices(config: Config) -> FilterChoices:
+    table = config.subscription
+    return FilterChoices(table.filter_names == "lenient", table.erroneous_filters == "ignore")
 
 
 def _publication_limits(config: Config, clock: Callable[[], float]) -> PublicationLimits:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from presence.filters.document import MEDIA_TYPE, read_filters
 from presence.filters.errors import FilterError
@@ -16,7 +18,23 @@ if TYPE_CHECKING:
     from presence.filters.model import Filter
     from pysip.message import Request
 
-__all__ = ["MEDIA_TYPE", "Filtering", "brings_filters"]
+MOST_OCTETS: Final = 16384
+"""Of the filters of one subscription as they are kept; in memory they are 25 times as large."""
+
+__all__ = ["MEDIA_TYPE", "FilterChoices", "Filtering", "brings_filters"]
+
+
+@attrs.frozen(slots=True)
+class FilterChoices:
+    """Choices of the operator.
+
+    :ivar lenient: names without a prefix, where no prefix is bound, match any namespace (FLT-08).
+    :ivar forgiving: filters with an erroneous expression are left out; else all are refused
+        (FLT-26).
+    """
+
+    lenient: bool = True
+    forgiving: bool = False
 
 
 def brings_filters(request: Request) -> bool:
@@ -34,7 +52,7 @@ class Filtering:
     :param aliases: the other URIs of a presentity.
     :param serves: whether a domain is one of ours (FLT-24).
 
-    :ivar lenient: names without a prefix, where no prefix is bound, match any namespace (FLT-08).
+    :ivar choices: of the operator.
     """
 
     def __init__(
@@ -46,7 +64,7 @@ class Filtering:
         self._event = event
         self._aliases = aliases
         self._serves = serves
-        self.lenient = True
+        self.choices = FilterChoices()
 
     def changed(self, filters: FilterSet, request: Request, resource: str) -> FilterSet:
         """The filters after a SUBSCRIBE that :func:`brings_filters` (FLT-21).
@@ -57,10 +75,19 @@ class Filtering:
         if "content-encoding" in request.headers:
             body = decode_body(request.values("content-encoding"), body)
         try:
-            return filters.changed(read_filters(body, self._event, lenient=self.lenient), resource)
+            changes = read_filters(
+                body,
+                self._event,
+                lenient=self.choices.lenient,
+                ignore_erroneous=self.choices.forgiving,
+            )
+            changed = filters.changed(changes, resource)
+            if len(changed.encode()) > MOST_OCTETS:
+                raise FilterError(f"filters of more than {MOST_OCTETS} octets")
         except FilterError as error:
             warning = ("Warning", f'399 presence "{error.reason}"')
             raise SipError(error.status, None, (warning,)) from None
+        return changed
 
     def chosen(self, filters: FilterSet, resource: str) -> Filter | None:
         """The filter in force for a resource, None for none (FLT-20, FLT-23 to FLT-25)."""

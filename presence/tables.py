@@ -369,6 +369,8 @@ class Subscription(Lifetime, frozen=True):
     :ivar rfc6665_responses: answer 200 where RFC 3265 and OMA answer 202.
     :ivar pending_body: body of NOTIFYs while a decision is pending.
     :ivar offline_document: of a presentity without publications: no tuple, or one closed.
+    :ivar filter_names: whether names without prefix in filters may match any namespace.
+    :ivar erroneous_filters: what becomes of filters with expressions that mean nothing.
     """
 
     notify_interval: Seconds = 5.0
@@ -376,6 +378,8 @@ class Subscription(Lifetime, frozen=True):
     rfc6665_responses: bool = False
     pending_body: Literal["none", "neutral"] = "none"
     offline_document: Literal["empty", "closed"] = "empty"
+    filter_names: Literal["lenient", "strict"] = "lenient"
+    erroneous_filters: Literal["refuse", "ignore"] = "refuse"
 
     def __post_init__(self) -> None:
         """Check the lifetimes, and that a 423 is allowed for the minimum (SUB-06)."""

@@ -98,6 +98,7 @@ class ListPackage:
     :param ready: tells it that what was put off can be told.
     :param terminate: ends a subscription with a reason.
 
+    :ivar filtering: reads filters.
     :ivar live: what stands behind all list subscriptions.
     """
 
@@ -141,7 +142,7 @@ class ListPackage:
         self._terminate = terminate
         # Many lists have the same member, and their watchers stand at the same version.
         self._changes = lru_cache(_REMEMBERED)(difference)
-        self._filtering = Filtering(PRESENCE, lambda _: (), self._serves)
+        self.filtering = Filtering(PRESENCE, lambda _: (), self._serves)
 
     @property
     def subscribe_types(self) -> tuple[str, ...]:
@@ -286,7 +287,7 @@ class ListPackage:
 
         :raises SipError: 488.
         """
-        return self._filtering.changed(_decoded(kept), request, subscription.resource)
+        return self.filtering.changed(_decoded(kept), request, subscription.resource)
 
     def _catch_up(self, subscription: ISubscription, watch: ListWatch) -> None:
         """Pass on the filters of the last SUBSCRIBE, now that it is durable."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.filtering import FilterChoices
 from presence.partial.documents import Diff, Full, read
 from presence.rules.model import Decision
 from presence.rules.permissions import EVERYTHING, Permissions
@@ -181,12 +182,31 @@ class FilterTests(SynchronousTestCase):
                 answer = ask(*inner)
                 self.assertEqual(answer.status, 488, inner)
                 self.assertIn("399", answer.headers["warning"][0])
+        long = "".join(f"<include>//p:{n}{'x' * 900}</include>" for n in "abcdefghijklmnopqrst")
+        self.assertEqual(self.subscribe(one(f"<what>{long}</what>")).status, 488)  # FLT-27
         self.assertEqual(self.again(body=b"<x").status, 488)
         self.assertEqual(self.again(one(BASIC), attributes=' package="winfo"').status, 488)
         self.assertEqual(self.take(), [])
         self.assertEqual(len(self.node.presence.notifier), 1)
         self.publish("open", "there")
         self.assertEqual(self.told(), [])
+
+    def test_choices(self) -> None:
+        """An operator may have erroneous filters ignored, and names read strictly.
+
+        FLT-08, FLT-26.
+        """
+        wrong = one("<what><include>count(//p:x)</include></what>")
+        package = self.node.presence.package
+        bare = one("<what><include>//tuple/note</include></what>")
+        body = filters(bare).replace(SPACES.encode(), b"")
+        self.subscribe(body=body)
+        self.assertEqual(self.told(), ["open here"])
+        package.filtering.choices = FilterChoices(lenient=False, forgiving=True)
+        self.assertEqual(self.subscribe(wrong).status, 200)
+        self.assertEqual(self.told(), ["open here"])
+        self.subscribe(body=body)
+        self.assertEqual(self.told(), [""])
 
     def test_other_bodies(self) -> None:
         """Another type is 415 with what there is (FLT-26)."""
