@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _STATES = {"allow": "active", "polite-block": "active", "confirm": "pending", "block": "rejected"}
 _NOTHING = Notification()
+_PIDF_ONLY = [PIDF]
 _NO_PRESENTITY = (("Warning", '399 presence "no user of a served domain"'),)
 
 
@@ -342,7 +343,7 @@ class PresencePackage:
         :raises SipError: 406.
         """
         accept = request.headers.get("accept")
-        if accept is None or accept == [PIDF]:
+        if accept is None or accept == _PIDF_ONLY:
             return PIDF
         ranges = parse_accept(accept)
         if wants_changes(ranges):
@@ -362,6 +363,8 @@ class PresencePackage:
         told: Notification | None = view
         if subscription.data is not None or subscription.content_type != PIDF:
             told = self._preferred.notification(subscription, view)
+        elif not subscription.detail:
+            return view
         wanted = noted(subscription.detail)
         if told is None or not wanted:
             return told
@@ -392,10 +395,12 @@ class PresencePackage:
 
         :raises SipError: 488.
         """
-        subscription.detail = without(subscription.detail)
-        self._preferred.subscribe(request, subscription)
-        wanted = takes(request.headers.get("accept"))
-        subscription.detail = noting(wanted, subscription.detail)
+        accept = request.headers.get("accept")
+        plain = (accept is None or accept == _PIDF_ONLY) and not request.body
+        if not plain or subscription.detail or subscription.data is not None:
+            subscription.detail = without(subscription.detail)
+            self._preferred.subscribe(request, subscription)
+            subscription.detail = noting(takes(accept), subscription.detail)
         if not subscription.lasting and subscription.state == "pending" and self.observer:
             self.observer.fetched(subscription)
 
@@ -413,11 +418,13 @@ class PresencePackage:
 
     def acknowledged(self, subscription: ISubscription) -> None:
         """What was told is what the next notification is compared with."""
-        self._preferred.acknowledged(subscription)
+        if subscription.data is not None:
+            self._preferred.acknowledged(subscription)
 
     def subscribed(self, subscription: ISubscription) -> None:
         """Hold the presentity, and tell the observer; views are made when a NOTIFY needs them."""
-        self._preferred.subscribed(subscription)
+        if subscription.detail or subscription.content_type != PIDF:
+            self._preferred.subscribed(subscription)
         if self._recovered is not None:
             self._recovered.add(subscription.resource)
         else:
@@ -428,7 +435,8 @@ class PresencePackage:
     def unsubscribed(self, subscription: ISubscription) -> None:
         """Tell the observer, and let go what nobody needs any more."""
         resource = subscription.resource
-        self._preferred.unsubscribed(subscription)
+        if subscription.data is not None:
+            self._preferred.unsubscribed(subscription)
         self.objects.forget(subscription)
         if self.observer is not None:
             self.observer.unsubscribed(subscription)

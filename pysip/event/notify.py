@@ -188,7 +188,13 @@ class NotifySender:
         subscription.in_flight = True
         subscription.told = told
         subscription.sent = notification.digest if sure else None
-        self.pacing.sent(subscription, now)
+        if subscription.pulse is not None:
+            self.pacing.sent(subscription, now)
+        else:
+            interval = self.pacing.rates.interval(subscription.package, subscription.resource)
+            subscription.gate = now + interval
+        coding = subscription.coding
+        tail = notification.tail if told and not coding else _tail(notification, coding, told=told)
         branch = self._ua.tokens.branch()
         data = b"".join(
             (
@@ -196,9 +202,7 @@ class NotifySender:
                 branch.encode(),
                 subscription.head,
                 f"{cseq} NOTIFY\r\nSubscription-State: {state}\r\n".encode(),
-                notification.coded(subscription.coding)
-                if told
-                else bodyless(notification, subscription.coding),
+                tail,
             )
         )
         target = subscription.target
@@ -359,6 +363,10 @@ class NotifySender:
         dialog.remote_target = kept
         subscription.reset_head()
         return True
+
+
+def _tail(notification: Notification, coding: str, *, told: bool) -> bytes:
+    return notification.coded(coding) if told else bodyless(notification, coding)
 
 
 def _encode(text: str) -> bytes:

@@ -574,7 +574,7 @@ class OutcomeTests(SubscribeCase):
     def test_timeout_kept(self) -> None:
         """By the operator's choice a time-out keeps it and the state is sent again (WISHES 6)."""
         self.node.presence.notifier.set_policy(
-            NotifierPolicy(keep_on_timeout=True), self.node.presence.notifier.sender.rates
+            NotifierPolicy(keep_on_timeout=True), self.node.presence.notifier.sender.pacing.rates
         )
         self.alice.answer = 0
         self.watch()
@@ -671,7 +671,7 @@ class PacingTests(SubscribeCase):
     def test_destination_rate(self) -> None:
         """One destination gets so many a second, others do not wait for it (OVL-06)."""
         notifier = self.node.presence.notifier
-        notifier.set_policy(NotifierPolicy(destination_rate=50.0), notifier.sender.rates)
+        notifier.set_policy(NotifierPolicy(destination_rate=50.0), notifier.sender.pacing.rates)
         self.crowd(self.alice, 200)
         other = self.node.peer("192.0.2.30")
         self.crowd(other, 3)
@@ -701,7 +701,7 @@ class PacingTests(SubscribeCase):
     def test_global_rate(self) -> None:
         """So many a second over everything; answers to SUBSCRIBE do not wait (OVL-06, SUB-08)."""
         notifier = self.node.presence.notifier
-        notifier.set_policy(NotifierPolicy(rate=40.0), notifier.sender.rates)
+        notifier.set_policy(NotifierPolicy(rate=40.0), notifier.sender.pacing.rates)
         self.crowd(self.alice, 100)
         self.publish("x")
         self.node.advance(0.9)
