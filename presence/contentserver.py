@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -28,7 +27,7 @@ from xcap.agent import AgentSettings, HttpAgent
 from xcap.auth.identity import IdentityAsserter
 from xcap.clienttls import VerifiedServer
 from xcap.http.site import HttpSite
-from xcap.roots import Root, Roots
+from xcap.roots import Root, Roots, domain_roots
 from xcap.upstream import server_endpoint
 
 if TYPE_CHECKING:
@@ -141,15 +140,7 @@ def build_content(
 
 def content_roots(config: Config) -> list[Root]:
     """The base URIs; that of a domain is also known by the domain's aliases."""
-    found = []
-    for uri, domain in config.content_uris().items():
-        aliases = [
-            alias
-            for alias, name in config.domain_aliases.items()
-            if name.lower() == domain and urlsplit(uri).hostname == domain
-        ]
-        found.append(Root(uri, domain, tuple(aliases)))
-    return found
+    return domain_roots(config.content_uris(), config.domain_aliases)
 
 
 @attrs.define(eq=False)

@@ -14,7 +14,7 @@ from presence.addresses import Network, parse_peer
 from presence.content.media import TYPES, active, is_pattern
 from presence.tables import Count, Positive, Table, Text
 from presence.tomlfile import WrongValueError
-from presence.xdmtables import HttpListen, check_http
+from presence.xdmtables import HttpListen, check_http, check_proxies
 
 _LONGEST_LIFE = 366 * 86400
 
@@ -100,16 +100,7 @@ class ContentTable(Table, frozen=True):
                     'a media type that no browser runs, or one such as "audio/*"',
                     "remove it",
                 )
-        for i, peer in enumerate(self.proxies):
-            try:
-                parse_peer(peer)
-            except ValueError:
-                raise WrongValueError(
-                    ("proxies", i),
-                    peer,
-                    "a numeric address or network",
-                    'write for example "192.0.2.7" or "192.0.2.0/24"',
-                ) from None
+        check_proxies(self.proxies)
         for inner, outer in (("size", "total_size"), ("default_life", "max_life")):
             if getattr(self, inner) > getattr(self, outer):
                 raise WrongValueError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -32,7 +31,7 @@ from xcap.merge import MergedDocuments
 from xcap.notifier import NotifierSettings, XcapDiffPackage
 from xcap.profile import UaProfilePackage
 from xcap.proxy import AggregationProxy, ProxySettings
-from xcap.roots import Root, Roots
+from xcap.roots import Root, Roots, domain_roots
 from xcap.server import DocumentServer
 from xcap.store.memory import MemoryDocumentStore
 from xcap.store.sqlite import SqliteDocumentStore
@@ -277,15 +276,7 @@ def http_settings(config: Config) -> HttpSettings:
 
 def xcap_roots(config: Config) -> list[Root]:
     """The XCAP roots; that of a domain is also known by the domain's aliases."""
-    found = []
-    for uri, domain in config.xcap_roots().items():
-        aliases = [
-            alias
-            for alias, name in config.domain_aliases.items()
-            if name.lower() == domain and urlsplit(uri).hostname == domain
-        ]
-        found.append(Root(uri, domain, tuple(aliases)))
-    return found
+    return domain_roots(config.xcap_roots(), config.domain_aliases)
 
 
 def _usages(

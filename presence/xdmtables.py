@@ -20,6 +20,23 @@ PRESENCE_SERVER = "sip:presence-server@presence.invalid"
 """The Presence Server at document servers, unless it is told otherwise; no user is called so."""
 
 
+def check_proxies(peers: tuple[str, ...]) -> None:
+    """See that the trusted proxies of a table are addresses or networks.
+
+    :raises WrongValueError: one is not; it names the place below ``proxies``.
+    """
+    for i, peer in enumerate(peers):
+        try:
+            parse_peer(peer)
+        except ValueError:
+            raise WrongValueError(
+                ("proxies", i),
+                peer,
+                "a numeric address or network",
+                'write for example "192.0.2.7" or "192.0.2.0/24"',
+            ) from None
+
+
 class HttpListen(Table, frozen=True):
     """One place where HTTP is spoken (AGP-06, AGP-11, AGP-12).
 
@@ -233,16 +250,7 @@ class Xdms(Table, frozen=True):
 
     def __post_init__(self) -> None:
         """Check the addresses."""
-        for i, peer in enumerate(self.proxies):
-            try:
-                parse_peer(peer)
-            except ValueError:
-                raise WrongValueError(
-                    ("proxies", i),
-                    peer,
-                    "a numeric address or network",
-                    'write for example "192.0.2.7" or "192.0.2.0/24"',
-                ) from None
+        check_proxies(self.proxies)
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -51,6 +51,20 @@ class Root:
         port = self.authority[colon:] if colon >= 0 else ""
         hosts = (f"[{alias}]" if ":" in alias else alias.lower() for alias in self.aliases)
         return (self.authority, *(host + port for host in hosts))
+
+
+def domain_roots(uris: Mapping[str, str], aliases: Mapping[str, str]) -> list[Root]:
+    """The roots of domains; one whose host is the domain is also known by the domain's aliases.
+
+    :param uris: domain, in lower case, by URI of a root.
+    :param aliases: domain by another name of it.
+    """
+    found = []
+    for uri, domain in uris.items():
+        own = urlsplit(uri).hostname == domain
+        others = [alias for alias, name in aliases.items() if own and name.lower() == domain]
+        found.append(Root(uri, domain, tuple(others)))
+    return found
 
 
 class Roots:
