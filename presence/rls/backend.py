@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from pysip.external import EXTERNAL_BODY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,6 +25,7 @@ class Watching:
     :ivar max_forwards: of the SUBSCRIBEs for the members (RLS-16).
     :ivar expires: lifetime to ask for in seconds; 0 fetches once.
     :ivar secured: types of signed and encrypted bodies that the watcher reads (RLS-20).
+    :ivar objects: it reads MIME objects of members, too (CIN-04).
     """
 
     list_id: int
@@ -30,6 +33,12 @@ class Watching:
     max_forwards: int
     expires: int
     secured: tuple[str, ...] = ()
+    objects: bool = False
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Types of bodies about members that it reads, besides documents and lists (RLS-20)."""
+        return (*((EXTERNAL_BODY,) if self.objects else ()), *self.secured)
 
 
 class BackEnd(Protocol):

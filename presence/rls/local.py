@@ -15,7 +15,7 @@ from presence.filters.filterset import FilterSet, changes_between
 from presence.filters.write import write_filters
 from presence.preferences import kept_filters
 from presence.rls.model import Instance
-from presence.rls.sip import PIDF, failure_reason
+from presence.rls.sip import PIDF, RELATED, failure_reason
 from pysip.errors import SipError
 from pysip.event.interfaces import ILocalSink
 from pysip.refresh import PASSING
@@ -38,7 +38,7 @@ _PREFIX: Final = "list:"
 _AGAIN: Final = 30.0
 """Seconds until what has ended for a passing reason is tried again (RLS-11)."""
 _FOR_GOOD: Final = frozenset({"rejected", "noresource", "invariant", "badfilter"})
-_BODY: Final = {"content-type": (FILTERS,)}
+_BODY: Final[dict[str, tuple[str, ...]]] = {"content-type": (FILTERS,)}
 _SETTLE: Final = 60.0
 """Seconds that what was recovered may take to be wanted again."""
 
@@ -177,6 +177,9 @@ class LocalBackEnd:
         watching = self._watching
         self._making = self._filters
         body = write_filters(self._filters.filters) if self._filters else b""
+        headers = dict(_BODY) if body else {}
+        if watching.objects:
+            headers["accept"] = (PIDF, RELATED, *watching.accepted)
         making = self._owner.notifier.subscribe_local(
             "presence",
             self._uri,
@@ -184,7 +187,7 @@ class LocalBackEnd:
             self._key,
             watching.expires,
             self,
-            _BODY if body else None,
+            headers,
             body,
         )
         making.addCallbacks(self._made, self._failed)

@@ -26,6 +26,7 @@ from presence.rls.subscription import ListSettings, ListSubscription
 from pysip.errors import ParseError, SipError
 from pysip.event.interfaces import IEventPackage
 from pysip.event.notification import Notification, entity_tag
+from pysip.external import EXTERNAL_BODY
 from pysip.header import accepts, parse_accept, parse_token_list
 from pysip.uri import SipUri, canonical_aor, parse_uri
 
@@ -332,7 +333,12 @@ class ListPackage:
         self.live.add(watch)
         secured = tuple(kind for kind in _SECURED if kind in dict(accept or ()))
         watching = Watching(
-            subscription.id, subscription.watcher, kept.max_forwards, expires, secured
+            subscription.id,
+            subscription.watcher,
+            kept.max_forwards,
+            expires,
+            secured,
+            accept is not None and accepts(accept, EXTERNAL_BODY) > 0,
         )
         if kept.bare_ids:
             subscription.event_name = "Presence"

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 PIDF: Final = "application/pidf+xml"
 RELATED: Final = "multipart/related"
-ACCEPT: Final = (PIDF_DIFF, PIDF, MEDIA_TYPE, RELATED)
-"""What is accepted of other servers (RLS-20): changes, which are whole again for the watcher."""
+WHOLE: Final = (PIDF, MEDIA_TYPE, RELATED)
+"""What is accepted of other servers (RLS-20)."""
+ACCEPT: Final = (PIDF_DIFF, *WHOLE)
+"""The same with changes, which are whole again for the watcher; not where objects go with them."""
 _REASONS: Final = {403: "rejected", 404: "noresource", 410: "noresource", 604: "noresource"}
 _LOST: Final = frozenset({"gone", "unreachable", "expired", "silent"})
 """What a subscriber calls the end of a subscription of which its notifier has said nothing."""
@@ -60,13 +62,15 @@ def failure_reason(status: int, *, again: bool) -> str:
 def _readable(media: str, content_type: str, body: bytes) -> bool:
     """Whether a multipart can be read in the one it is put into; and a list is one (RLS-15).
 
+    One about a presentity and its objects is none (CIN-08).
+
     :param media: type alone, of ``content_type``.
     """
     try:
         if media.startswith("multipart/"):
-            parse_multipart(content_type, body, within=1)
-        if media == RELATED:
-            read_related(content_type, body)
+            parts = parse_multipart(content_type, body, within=1)
+            if media == RELATED and parts[0].content_type.type != PIDF:
+                read_related(content_type, body)
     except ValueError:
         return False
     return True
@@ -132,7 +136,7 @@ class SipBackEnds:
             local_uri=local,
             package="presence",
             contact=self._contact,
-            accept=(*ACCEPT, *watching.secured),
+            accept=(*(WHOLE if watching.objects else ACCEPT), *watching.accepted),
             expires=min(watching.expires, self.settings.expires),
             supported=("eventlist",),
             route=self._route,
