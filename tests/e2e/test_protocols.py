@@ -135,7 +135,9 @@ class _Flows(_Base):
         self.assertEqual(alice.publish(body, "unknown").status, 412)
         self.assertEqual(alice.publish(pidf("alice", "x" * 3000)).status, 413)
         wrong = alice.publish(body, content_type="text/plain")
-        self.assertEqual((wrong.status, wrong["accept"]), (415, PIDF))
+        documents = f"{PIDF}, application/pidf-diff+xml"
+        taken = f"{documents}, multipart/related, message/external-body"
+        self.assertEqual((wrong.status, wrong["accept"]), (415, taken))
         brief = alice.publish(body, expires=59)
         self.assertEqual((brief.status, brief["min-expires"]), (423, "60"))
         bad = alice.publish(body, event="dialog")
@@ -213,7 +215,9 @@ class _Flows(_Base):
         brief = bob.subscribe("alice", expires=59).response
         self.assertEqual((brief.status, brief["min-expires"]), (423, "60"))
         picky = bob.subscribe("alice", accept="text/plain").response
-        self.assertEqual((picky.status, picky["accept"]), (406, PIDF))
+        self.assertEqual(
+            (picky.status, picky["accept"]), (406, f"{PIDF}, application/pidf-diff+xml")
+        )
         filled = bob.request(
             "SUBSCRIBE", aor("alice"), body=b"<x/>", content_type="application/unknown+xml"
         )
