@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ import attrs
 from lxml import etree
 from zope.interface import implementer
 
+from presence.objects.references import pointed
 from presence.partial.difference import difference
 from presence.partial.documents import CONTENT_TYPE as DIFF_TYPE
 from presence.partial.documents import full, partial
@@ -16,20 +18,34 @@ from presence.pidf import names
 from presence.pidf.parse import DocumentError, parse, to_utf8
 from presence.pidf.vocabulary import ACTIVITIES, MOODS, PLACES
 from presence.pidf.write import serialize
+from presence.publishing.interfaces import ISourceDelegate
+from presence.publishing.objects import KeepingTerms, SourceObject, SourceObjects
+from presence.publishing.telling import taken_after
 from pysip.errors import ParseError
-from pysip.event.interfaces import IPartialEncoding
+from pysip.event.interfaces import IPartialEncoding, IPublisherDelegate
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
+from pysip.timers import Alarm
 from pysip.uri import canonical_aor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
+    from presence.content.errors import ContentError
+    from presence.content.interfaces import IOwnObjects
     from pysip.auth.client import ClientCredentials
-    from pysip.event.interfaces import IPublisherDelegate
+    from pysip.message import Response
 
 PIDF_TYPE = "application/pidf+xml"
+_ICON = "icon"
+"""What :meth:`PresenceSource.document` calls the icon."""
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+")
+_LIVES = 4
+"""Lifetimes of a publication that an object is stored for.  Each new life of an object is told
+to the server, and that shall not happen at each refresh; and there is time to find out that the
+Content Server has lost it."""
 _RPID = f"{{{names.RPID}}}"
 _OMA = f"{{{names.OMA}}}"
 _NAMESPACES: dict[str, str] = {
@@ -53,7 +69,7 @@ class Status:
     :ivar moods: how it feels, likewise (section 3.4).
     :ivar place: what kind of place it is at, likewise (RFC 4589), or "".
     :ivar sphere: ``home``, ``work``, ``unknown`` or "".
-    :ivar icon: URI of a picture of what it does, or "".
+    :ivar icon: a picture of what it does: its URI, or the picture itself; "" for none.
     """
 
     basic: Literal["open", "closed"] = "open"
@@ -63,7 +79,7 @@ class Status:
     moods: tuple[str, ...] = ()
     place: str = ""
     sphere: Literal["", "home", "work", "unknown"] = ""
-    icon: str = ""
+    icon: str | SourceObject = ""
 
     @property
     def personal(self) -> bool:
@@ -87,6 +103,10 @@ class SourceTerms:
     :ivar route: preloaded Route values.
     :ivar credentials: to answer challenges with.
     :ivar partial: tell the server what has changed, if it takes that and it is less (PPU-07).
+    :ivar object_limit: CLIENT-OBJ-DATA-LIMIT: octets up to which an object goes in the PUBLISH;
+        0 for never (SRC-03, AGP-116).
+    :ivar patience: seconds that presence waits for its objects to be read and stored; then it is
+        published without those that are not there yet.
     """
 
     presentity: str
@@ -99,6 +119,8 @@ class SourceTerms:
     route: tuple[str, ...] = ()
     credentials: ClientCredentials | None = None
     partial: bool = False
+    object_limit: int = 5120
+    patience: float = 5.0
 
 
 @implementer(IPartialEncoding)
@@ -121,16 +143,23 @@ class PidfChanges:
         return None if made is None else Document(DIFF_TYPE, partial(made, self._presentity))
 
 
+@implementer(IPublisherDelegate)
 class PresenceSource:
     """One source of presence of one presentity: one publication (SRC-01, OMP-05).
 
     Several sources of one presentity are several objects; the publisher they share keeps
     them from sending at once (PUA-02).
 
+    Objects that a status or document has go with it, whole or by reference to the Content
+    Server, where they are kept while they are published (SRC-03).  A server that takes no
+    references is told their URLs in the document instead, and one that takes no multipart at all
+    likewise; what cannot be told is left out.
+
     :param publisher: of the user agent to publish with.
     :param terms: who and how.
-    :param delegate: is told how it goes.
+    :param delegate: is told how it goes; of objects, too, if it is an :class:`ISourceDelegate`.
     :param wall: wall-clock seconds, for timestamps.
+    :param store: the user's Content Server, None for none.
     """
 
     def __init__(
@@ -139,9 +168,17 @@ class PresenceSource:
         terms: SourceTerms,
         delegate: IPublisherDelegate,
         wall: Callable[[], float],
+        store: IOwnObjects | None = None,
     ) -> None:
         self.terms = terms
+        self._delegate = delegate
         self._wall = wall
+        self._wheel = publisher.ua.wheel
+        self._base = b""  # what is to be published, but for the URLs of its objects
+        self._named: Mapping[str, SourceObject] = {}
+        self._made: Document | None = None  # what was made of them
+        self._waits = False
+        self._alarm = Alarm(self._tell)
         self._stamped = 0.0  # wall-clock seconds of the last document
         tokens = publisher.ua.tokens
         # Chosen once: ids live as long as the publication (PUA-04).
@@ -159,17 +196,33 @@ class PresenceSource:
                 route=terms.route,
                 credentials=terms.credentials,
                 partial=PidfChanges(terms.presentity) if terms.partial else None,
+                instead=self._instead,
             ),
-            delegate,
+            self,
+        )
+        host = terms.presentity.partition(";")[0].rpartition("@")[2]
+        keeping = KeepingTerms(
+            host=host if _HOST.fullmatch(host) else "presence.invalid",
+            limit=terms.object_limit,
+            life=_LIVES * terms.expires,
+        )
+        self._objects = SourceObjects(
+            publisher.ua, store, keeping, wall, self._changed, self._object_failed
         )
 
     def set_status(self, status: Status) -> None:
         """Publish a status; within the throttle interval the last one counts (SRC-02)."""
-        self.publication.publish(Document(PIDF_TYPE, self.document(status)))
+        icon = status.icon
+        objects = {_ICON: icon} if isinstance(icon, SourceObject) else {}
+        self._publish(self.document(status), objects)
 
-    def set_document(self, document: bytes) -> None:
+    def set_document(
+        self, document: bytes, objects: Mapping[str, SourceObject] | None = None
+    ) -> None:
         """Publish a document made elsewhere; its tuple ids are its maker's duty (PUA-04).
 
+        :param objects: those that it refers to by ``cid:`` URLs, by Content-ID; what they are
+            called in the end is made of their content (AGP-114).
         :raises DocumentError: it is not well-formed, no PIDF, or of another presentity.
         """
         root = parse(to_utf8(document))
@@ -182,11 +235,83 @@ class PresenceSource:
             same = False
         if not same:
             raise DocumentError(400, f"its entity is not {self.terms.presentity}")
-        self.publication.publish(Document(PIDF_TYPE, document))
+        self._publish(document, objects or {})
 
     def stop(self) -> Deferred[None]:
-        """Remove the publication (SRC-05); never fails."""
-        return self.publication.remove()
+        """Remove the publication (SRC-05), then its objects (AGP-117); never fails."""
+        self._wheel.cancel(self._alarm)
+        self._base, self._named, self._made = b"", {}, None
+        self._waits = False
+        return self.publication.remove().addCallback(self._removed)
+
+    def _removed(self, _: None) -> Deferred[None] | None:
+        if self._base:
+            return None  # published again meanwhile
+        return self._objects.stop().addCallback(lambda _: None)
+
+    # -- objects ------------------------------------------------------------------------
+
+    def _publish(self, base: bytes, objects: Mapping[str, SourceObject]) -> None:
+        """Publish a document as soon as its objects are ready, or when that takes too long."""
+        self._base, self._named, self._made = base, objects, None
+        if self._objects.want(objects.values()) and not self._waits:
+            self._waits = True
+            self._wheel.after(self.terms.patience, self._alarm)
+        if not (self._waits and self._objects.waiting):
+            self._tell()
+
+    def _tell(self) -> None:
+        """Publish what there is now."""
+        self._wheel.cancel(self._alarm)
+        self._waits = False
+        self._made = self._document()
+        self.publication.publish(self._made)
+
+    def _document(self) -> Document:
+        """The state to publish, with the objects that can be told."""
+        if not self._named:
+            return Document(PIDF_TYPE, self._base)
+        shown = {name: self._objects.shown(each) for name, each in self._named.items()}
+        urls = {name: None if each is None else each.url for name, each in shown.items()}
+        parts = {each.url: each.part for each in shown.values() if each and each.part}
+        return Document(PIDF_TYPE, pointed(self._base, urls), tuple(parts.values()))
+
+    def _changed(self) -> None:
+        """An object can be told otherwise than before."""
+        if not self._base or (self._waits and self._objects.waiting):
+            return
+        if self._made is None or self._document() != self._made:
+            self._tell()
+
+    def _instead(self, refused: Document, response: Response) -> Document | None:
+        """What to publish to a server that does not take a document with its objects (CIN-04)."""
+        accept = response.values("accept") if "accept" in response else None
+        before = self._objects.taken
+        taken = taken_after(before, refused.parts, response.status, accept)
+        if taken is None or taken == before or not self._base:
+            return None
+        self._objects.take(taken)
+        self._made = self._document()
+        return self._made
+
+    def _object_failed(
+        self, object: SourceObject, error: ContentError, retry_after: float | None
+    ) -> None:
+        delegate = self._delegate
+        if ISourceDelegate.providedBy(delegate):
+            delegate.object_failed(object, error, retry_after)
+
+    def published(self, lifetime: int) -> None:
+        """See :class:`IPublisherDelegate`; objects that are not published any more go."""
+        if self._made is not None and self.publication.known is self._made:
+            self._objects.settle()
+        self._delegate.published(lifetime)
+
+    def publication_failed(self, response: Response | None, retry_after: float | None) -> None:
+        """See :class:`IPublisherDelegate`."""
+        self._delegate.publication_failed(response, retry_after)
+
+    # -- documents ----------------------------------------------------------------------
 
     def document(self, status: Status) -> bytes:
         """The presence document of a status (SRC-04).
@@ -224,7 +349,8 @@ class PresenceSource:
         if status.sphere:
             etree.SubElement(etree.SubElement(person, names.SPHERE), _RPID + status.sphere)
         if status.icon:
-            _add(person, f"{_RPID}status-icon", status.icon)
+            url = f"cid:{_ICON}" if isinstance(status.icon, SourceObject) else status.icon
+            _add(person, f"{_RPID}status-icon", url)
         if status.note:
             _add(person, names.DM_NOTE, status.note)
         _add(person, names.DM_TIMESTAMP, now)

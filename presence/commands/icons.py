@@ -15,7 +15,6 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
 from presence.commands.failures import USAGE, CommandError
-from presence.content.client import ContentClient
 from presence.content.errors import ContentError
 from presence.pidf.parse import DocumentError
 from presence.pidf.plain import plain
@@ -23,15 +22,14 @@ from presence.pidf.summary import summarise
 from presence.watching.objects import InlineObject, ReferredObject
 from presence.watching.retrieve import MOST_OCTETS, ReferenceRetriever
 from pysip.external import ExternalBody
-from xcap.agenttls import Trust
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from presence.commands.contentaccess import ContentAccess
     from presence.content.client import RetrievedObject
     from presence.watching.interfaces import IObjectRetriever
     from presence.watching.objects import WatchedObject
-    from xcap.auth.client import HttpCredentials
 
 MOST_LINKS: Final = 20
 """Links of one document that are looked at."""
@@ -182,19 +180,13 @@ class IconFolder:
 class IconSettings:
     """Where icons go, and where they come from.
 
-    :ivar base: the user's own Content Server.
-    :ivar identity: address of record of the user.
-    :ivar credentials: shown to that server only; None without a password.
+    :ivar access: to the user's own Content Server.
     :ivar hosts: web servers that may be asked besides: ``host``, or ``host:port``.
-    :ivar trust: for TLS.
     """
 
     directory: Path
-    base: str
-    identity: str
-    credentials: HttpCredentials | None
+    access: ContentAccess
     hosts: tuple[str, ...]
-    trust: Trust
 
     def open(
         self, reactor: Any, wall: Callable[[], float], told: Callable[[str], None]
@@ -203,14 +195,7 @@ class IconSettings:
 
         :raises CommandError: it cannot be used.
         """
-        client = ContentClient(
-            reactor,
-            self.base,
-            self.identity,
-            self.credentials,
-            trust=self.trust,
-            agent="presencectl",
-        )
+        client = self.access.client(reactor)
         retriever = ReferenceRetriever(client, self.hosts, wall)
         folder = IconFolder(self.directory, retriever, told, client.stop)
         folder.prepare()

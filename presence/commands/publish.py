@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,27 +13,43 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from presence.commands.contentaccess import ContentAccess, content_access
 from presence.commands.failures import OK, USAGE, CommandError, refusal
 from presence.commands.options import (
     Parsers,
     add_client_options,
+    add_content_option,
     check_expires,
     client_settings,
     presentity,
 )
+from presence.commands.pictures import picture
 from presence.commands.session import GRACE, Output, run
+from presence.commands.xcapsession import sip_settings
 from presence.pidf.parse import DocumentError
+from presence.publishing.interfaces import ISourceDelegate
+from presence.publishing.objects import SourceObject
 from presence.source import PresenceSource, SourceTerms, Status
 from pysip.errors import ParseError
-from pysip.event.interfaces import IPublisherDelegate
 from pysip.uri import OtherUri, parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from presence.client import PresenceClient
+    from presence.client import ClientSettings, PresenceClient
+    from presence.content.client import ContentClient
+    from presence.content.errors import ContentError
     from pysip.message import Response
 
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_STORING = 60.0
+"""Seconds that a command waits for its icon that publishes only once."""
+
+_TEXTS = {
+    "late": "the Content Server does not answer in time",
+    "unreachable": "the Content Server cannot be reached; see --content-server",
+}
 
 _SAYING = ("status", "note", "contact", "activity", "mood", "place", "sphere", "icon", "device")
 
@@ -47,6 +64,7 @@ presencectl publish --user sip:alice@example.com --password-file alice.txt
 presencectl publish --status closed --note "back on Monday"
 presencectl publish --note "on the road" --contact tel:+4930123456
 presencectl publish --activity meeting --mood happy --place office --sphere work
+presencectl publish --activity vacation --icon beach.jpg
 presencectl publish --file alice.xml --once --expires 600
 presencectl publish --server 192.0.2.1 --transport tls --ca server.pem
 """,
@@ -80,7 +98,6 @@ presencectl publish --server 192.0.2.1 --transport tls --ca server.pem
     parser.add_argument(
         "--sphere", choices=("home", "work"), help="the part of your life you are in"
     )
-    parser.add_argument("--icon", metavar="URL", help="a picture of it, where others can fetch it")
     parser.add_argument(
         "--device", metavar="URN", help="the device you are at, such as urn:uuid:..."
     )
@@ -101,6 +118,14 @@ presencectl publish --server 192.0.2.1 --transport tls --ca server.pem
     parser.add_argument(
         "--keep", action="store_true", help="when stopped, leave the publication to expire"
     )
+    group = parser.add_argument_group("icon")
+    group.add_argument(
+        "--icon",
+        metavar="FILE",
+        help="a picture of it (PNG, JPEG or GIF), which is stored at your Content Server if it "
+        "is large; or the URL of one that others can fetch",
+    )
+    add_content_option(group)
     add_client_options(parser)
     parser.set_defaults(run=_run)
 
@@ -117,6 +142,7 @@ class Publishing:
     :ivar partial: tell changes to a server that takes them (PPU-07).
     :ivar once: end after the first success.
     :ivar keep: do not remove the publication at the end.
+    :ivar access: to the Content Server where the icon is stored, if that is in a file.
     """
 
     presentity: str
@@ -127,9 +153,10 @@ class Publishing:
     partial: bool = False
     once: bool = False
     keep: bool = False
+    access: ContentAccess | None = None
 
 
-@implementer(IPublisherDelegate)
+@implementer(ISourceDelegate)
 class PublishCommand:
     """Publishes until it is interrupted.
 
@@ -148,14 +175,33 @@ class PublishCommand:
         self._errors = errors
         self._wall = wall
         self._client: PresenceClient | None = None
+        self._content: ContentClient | None = None
         self._source: PresenceSource | None = None
         self._over: Deferred[int] = Deferred()
+        self._ending = False
         self._up = False  # published, as far as the user was told
 
     def run(self, client: PresenceClient) -> Deferred[int]:
         """Publish; fires with the exit status when it is over."""
-        what = self._what
         self._client = client
+        if self._what.access is not None:
+            self._content = self._what.access.client(client.ua.clock)
+        return Deferred.fromCoroutine(self._go(client))
+
+    async def _go(self, client: PresenceClient) -> int:
+        try:
+            self._begin(client)
+            return await self._over
+        finally:
+            if self._content is not None:
+                await self._content.stop()
+
+    def _begin(self, client: PresenceClient) -> None:
+        """Say it for the first time.
+
+        :raises CommandError: it cannot be said.
+        """
+        what = self._what
         terms = SourceTerms(
             presentity=what.presentity,
             local_uri=client.local_uri,
@@ -165,24 +211,27 @@ class PublishCommand:
             credentials=client.credentials,
             partial=what.partial,
         )
-        self._source = source = PresenceSource(client.publisher, terms, self, self._wall)
+        if what.once:
+            terms = attrs.evolve(terms, patience=_STORING)
+        self._source = source = PresenceSource(
+            client.publisher, terms, self, self._wall, self._content
+        )
         try:
             if what.document is not None:
                 source.set_document(what.document)
             else:
                 source.set_status(what.status)
         except DocumentError as error:
-            return self._fail(CommandError(f"the presence document: {error.reason}", USAGE))
+            raise CommandError(f"the presence document: {error.reason}", USAGE) from None
         except ValueError:
-            message = "control characters cannot be published"
-            return self._fail(CommandError(message, USAGE))
-        return self._over
+            raise CommandError("control characters cannot be published", USAGE) from None
 
     def interrupt(self) -> None:
         """Remove the publication unless it is to be kept (SRC-05), and end."""
         source, client = self._source, self._client
         if self._over.called or source is None or client is None:
             return
+        self._ending = True
         if self._what.keep or self._what.once:
             self._over.callback(OK)
             return
@@ -199,10 +248,9 @@ class PublishCommand:
             self._errors.line("presencectl: no answer to the removal; the publication will expire")
         self._over.callback(OK)
 
-    def _fail(self, error: CommandError) -> Deferred[int]:
+    def _fail(self, error: CommandError) -> None:
         if not self._over.called:
             self._over.errback(error)
-        return self._over
 
     def published(self, lifetime: int) -> None:
         """The state is published; tell so once."""
@@ -234,13 +282,24 @@ class PublishCommand:
         self._up = False
         self._errors.line(f"presencectl: {error}; trying again in {retry_after:.0f} s")
 
+    def object_failed(
+        self, object: SourceObject, error: ContentError, retry_after: float | None
+    ) -> None:
+        """Tell why there is no icon; presence is published all the same."""
+        if self._over.called or self._ending:
+            return
+        text = _TEXTS.get(error.kind) or error.text or "the Content Server refuses it"
+        again = "" if retry_after is None else f"; trying again in {retry_after:.0f} s"
+        self._errors.line(f"presencectl: the icon cannot be published: {text}{again}")
+
 
 def _run(options: argparse.Namespace) -> int:
-    settings = client_settings(options)
+    settings = _settings(options)
     own = settings.aor
     if options.file and any(getattr(options, name) for name in _SAYING):
         raise CommandError(f"--file says all; leave --{', --'.join(_SAYING)} out", USAGE)
     check_expires(options)
+    icon = _icon(options.icon)
     what = Publishing(
         presentity=presentity(options.uri, "", settings.user.host) if options.uri else own,
         status=Status(
@@ -251,7 +310,7 @@ def _run(options: argparse.Namespace) -> int:
             moods=tuple(options.mood),
             place=options.place or "",
             sphere=options.sphere or "",
-            icon=_uri("--icon", options.icon),
+            icon=icon,
         ),
         device=_uri("--device", options.device),
         document=_read(options.file) if options.file else None,
@@ -259,10 +318,29 @@ def _run(options: argparse.Namespace) -> int:
         partial=options.partial,
         once=options.once,
         keep=options.keep,
+        access=content_access(options, settings) if isinstance(icon, SourceObject) else None,
     )
     output = Output(sys.stdout)
     command = PublishCommand(what, output, Output(sys.stderr))
     return run(settings, command, output, debug=options.debug)
+
+
+def _settings(options: argparse.Namespace) -> ClientSettings:
+    """Settings of the SIP side; what is for TLS may be for the Content Server alone."""
+    if _is_file(options.icon) and options.transport in ("udp", "tcp"):
+        return sip_settings(options)
+    return client_settings(options)
+
+
+def _is_file(icon: str | None) -> bool:
+    return bool(icon) and not _SCHEME.match(icon or "")
+
+
+def _icon(text: str | None) -> str | SourceObject:
+    """A picture in a file, or the URI of one."""
+    if text and _is_file(text):
+        return picture("--icon", text)
+    return _uri("--icon", text)
 
 
 def _activity(word: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
-from presence.commands.failures import OK, REFUSED, USAGE, CommandError
+from presence.commands.contentaccess import content_access
+from presence.commands.failures import OK, REFUSED
 from presence.commands.icons import IconFolder, IconSettings
 from presence.commands.lasting import Ending, LastingCommand
 from presence.commands.lean import add_lean_options, rates_remark, watch_options
@@ -22,8 +23,6 @@ from presence.commands.options import (
     add_expires_option,
     check_expires,
     client_settings,
-    content_server,
-    fingerprint,
     presentity,
 )
 from presence.commands.session import Output, run
@@ -41,9 +40,6 @@ from presence.watcher import (
     WatchOptions,
     is_list,
 )
-from pysip.transport.credentials import CredentialsError, load_trust_roots
-from xcap.agenttls import Trust
-from xcap.auth.client import HttpCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -375,19 +371,9 @@ def _icons(options: argparse.Namespace, sip: ClientSettings) -> OpenIcons | None
     """
     if not options.icons:
         return None
-    try:
-        roots = load_trust_roots((options.ca,)) if options.ca else None
-    except CredentialsError as error:
-        raise CommandError(str(error), USAGE) from None
-    credentials = None
-    if sip.password is not None:
-        credentials = HttpCredentials(sip.username, sip.password)
     settings = IconSettings(
         directory=Path(options.icons),
-        base=content_server(options, sip.user.host.lower()),
-        identity=sip.aor,
-        credentials=credentials,
+        access=content_access(options, sip),
         hosts=tuple(options.icons_from),
-        trust=Trust(roots, fingerprint(options.fingerprint), options.insecure),
     )
     return lambda reactor, told: settings.open(reactor, time.time, told)

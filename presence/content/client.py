@@ -17,10 +17,12 @@ from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
+from zope.interface import implementer
 
 from presence.content.cache import ContentCache, Kept, copy
 from presence.content.errors import ContentError, ErrorKind
-from presence.content.local import FileSink, Outgoing, outgoing, threads
+from presence.content.interfaces import IOwnObjects, StoredObject
+from presence.content.local import FileSink, Measured, Outgoing, measured, outgoing, threads
 from xcap.agent import AgentSettings, HttpAgent, NoAnswer, split_uri
 from xcap.agenttls import Trust
 from xcap.conditions import parse_date
@@ -34,29 +36,13 @@ if TYPE_CHECKING:
     from xcap.auth.client import HttpCredentials
     from xcap.records import HttpResponse
 
+__all__ = ["ContentClient", "RetrievedObject", "StoredObject"]
+
 T = TypeVar("T")
 
 _KINDS: dict[str, ErrorKind] = {"late": "late", "large": "large", "redirect": "foreign"}
 _STATUSES: dict[int, ErrorKind] = {404: "missing", 410: "missing", 413: "large", 507: "large"}
 _PORTS = {"http": 80, "https": 443}
-
-
-@attrs.frozen(slots=True)
-class StoredObject:
-    """An object that a server has taken, with all that a reference to it says (AGP-114).
-
-    :ivar size: octets.
-    :ivar sha1: hexadecimal, for ``hash``.
-    :ivar etag: without quotes.
-    :ivar expires: wall-clock seconds until which it is kept, for ``expiration``.
-    """
-
-    uri: str
-    content_type: str
-    size: int
-    sha1: str
-    etag: str
-    expires: float
 
 
 @attrs.frozen(slots=True)
@@ -77,6 +63,7 @@ class RetrievedObject:
     cached: bool = False
 
 
+@implementer(IOwnObjects)
 class ContentClient:
     """Stores objects of one user, and retrieves objects of anybody.
 
@@ -119,6 +106,14 @@ class ContentClient:
         self._agents: dict[Origin, HttpAgent] = {}
 
     # -- what can be asked ----------------------------------------------------------------
+
+    def measure(self, content: bytes | str | os.PathLike[str], small: int) -> Deferred[Measured]:
+        """Look at content that may be stored.
+
+        :param content: octets, or the name of a file.
+        :param small: octets up to which it comes into memory.
+        """
+        return self._run(self._measure(content, small))
 
     def store(
         self,
@@ -198,6 +193,13 @@ class ContentClient:
 
     # -- the user's own objects -------------------------------------------------------------
 
+    async def _measure(self, content: bytes | str | os.PathLike[str], small: int) -> Measured:
+        try:
+            found: Measured = await self._do(lambda: measured(content, small))
+        except OSError as error:
+            raise _unreadable(error) from None
+        return found
+
     async def _send(
         self,
         method: str,
@@ -210,7 +212,7 @@ class ContentClient:
         try:
             found: Outgoing = await self._do(lambda: outgoing(content))
         except OSError as error:
-            raise ContentError("refused", f"the file cannot be read: {error.strerror}") from None
+            raise _unreadable(error) from None
         try:
             fields = [
                 ("content-type", content_type),
@@ -418,6 +420,10 @@ class ContentClient:
         done = Deferred.fromCoroutine(work)
         done.addTimeout(self._timeout, self._reactor, late)
         return done
+
+
+def _unreadable(error: OSError) -> ContentError:
+    return ContentError("refused", f"the file cannot be read: {error.strerror}")
 
 
 def _origin(uri: str) -> Origin:

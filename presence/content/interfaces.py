@@ -8,11 +8,32 @@ import attrs
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    import os
+
     from twisted.internet.defer import Deferred
 
+    from presence.content.local import Measured
     from presence.content.records import Change, Content, ContentObject, Usage
     from xcap.histogram import Histogram
     from xcap.streams import Source
+
+
+@attrs.frozen(slots=True)
+class StoredObject:
+    """An object that a server has taken, with all that a reference to it says (AGP-114).
+
+    :ivar size: octets.
+    :ivar sha1: hexadecimal, for ``hash``.
+    :ivar etag: without quotes.
+    :ivar expires: wall-clock seconds until which it is kept, for ``expiration``.
+    """
+
+    uri: str
+    content_type: str
+    size: int
+    sha1: str
+    etag: str
+    expires: float
 
 
 @attrs.frozen(slots=True)
@@ -60,6 +81,38 @@ class IContentObjects(Interface):
 
         :param until: wall-clock seconds.
         """
+
+
+class IOwnObjects(Interface):
+    """The objects of a user, for a Presence Source (PRS-13).
+
+    Deferreds fail with :class:`presence.content.errors.ContentError`, and can be cancelled.
+    """
+
+    def measure(content: bytes | str | os.PathLike[str], small: int) -> Deferred[Measured]:
+        """Look at content.
+
+        :param content: octets, or the name of a file.
+        :param small: octets up to which it comes into memory.
+        """
+
+    def store(
+        content: bytes | str | os.PathLike[str], content_type: str, life: int | None = None
+    ) -> Deferred[StoredObject]:
+        """Store an object (AGP-107, SRC-03); no file comes into memory whole.
+
+        :param life: seconds, None for what the server finds right.
+        """
+
+    def extend(uri: str, life: int) -> Deferred[float]:
+        """Give an object a longer life (AGP-109).
+
+        :param life: seconds from now on.
+        :returns: wall-clock seconds until which it is kept.
+        """
+
+    def delete(uri: str) -> Deferred[None]:
+        """Remove an object."""
 
 
 class IUpload(Interface):

@@ -116,6 +116,39 @@ def outgoing(content: bytes | str | os.PathLike[str]) -> Outgoing:
     return Outgoing(size, sha1.digest(), sha256.digest(), descriptor=descriptor)
 
 
+@attrs.frozen(slots=True)
+class Measured:
+    """What content is.
+
+    :ivar size: octets.
+    :ivar sha1: hexadecimal.
+    :ivar body: the content itself if it is small, else None.
+    """
+
+    size: int
+    sha1: str
+    body: bytes | None
+
+
+def measured(content: bytes | str | os.PathLike[str], small: int) -> Measured:
+    """Look at content; blocks.
+
+    :param small: octets up to which it comes into memory.
+    :raises OSError: the file cannot be read.
+    """
+    found = outgoing(content)
+    try:
+        body, sha1 = None, found.sha1
+        if found.size <= small:
+            body = found.octets if found.descriptor < 0 else os.pread(found.descriptor, small, 0)
+            if len(body) != found.size:
+                raise OSError(0, "it is being written")
+            sha1 = hashlib.sha1(body, usedforsecurity=False).digest()
+        return Measured(found.size, sha1.hex(), body)
+    finally:
+        found.close()
+
+
 class FileSink:
     """Writes a body to a temporary file beside the place where it shall be.
 

@@ -16,7 +16,7 @@ from presence.pidf.write import serialize
 if TYPE_CHECKING:
     from presence.objects.published import PublishedObject
 
-__all__ = ["mentioned", "referred", "told"]
+__all__ = ["mentioned", "pointed", "referred", "told"]
 
 _SPACE: Final = " \t\r\n"
 
@@ -75,6 +75,26 @@ def told(document: bytes, objects: Iterable[PublishedObject], now: float | None)
     for element, _, cid in places:
         if cid in over and element.tag not in _NEEDED:
             remove(element)
+    return serialize(root)
+
+
+def pointed(document: bytes, urls: Mapping[str, str | None]) -> bytes:
+    """A document of a source whose references point to where its objects are.
+
+    :param urls: by Content-ID, what stands in place of its ``cid:`` URL; None removes the
+        element that has it.
+    :raises presence.pidf.parse.DocumentError: it is not well-formed.
+    """
+    root = parse_own(document)
+    for element, attribute, cid in list(_places(root)):
+        url = urls.get(cid, "")
+        if url is None:
+            if element.tag not in _NEEDED:
+                remove(element)
+        elif url and attribute:
+            element.set(attribute, url)
+        elif url:
+            element.text = url
     return serialize(root)
 
 

@@ -15,7 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from pysip.correlate import call_hash
-from pysip.errors import RequestTimeout, TransportError
+from pysip.errors import ParseError, RequestTimeout, TransportError
+from pysip.event.publishable import Document, PublicationTerms
+from pysip.header import accepts, parse_accept
 from pysip.message import Request
 from pysip.refresh import PASSING, Backoff, min_expires, refresh_delay, uniform
 from pysip.timers import Alarm
@@ -24,10 +26,11 @@ from pysip.uac import retry_after
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from pysip.auth.client import ClientCredentials
-    from pysip.event.interfaces import IPartialEncoding, IPublisherDelegate
+    from pysip.event.interfaces import IPublisherDelegate
     from pysip.message import Response
     from pysip.ua import UserAgent
+
+__all__ = ["Document", "Publication", "PublicationTerms", "Publisher"]
 
 _RESTART = 1.0
 """Most seconds before a publication is made anew after a 412: when a server has lost its
@@ -38,6 +41,10 @@ _REFUSED = 3
 """Changes refused in a row after which only whole states are told."""
 
 
+_OTHER_FORM = (413, 415, 513)
+"""Answers to how a state is told, not to what it says."""
+
+
 class _Form(Enum):
     """How a state is told."""
 
@@ -45,42 +52,6 @@ class _Form(Enum):
     WHOLE = auto()
     """Whole, in the media type of changes."""
     CHANGE = auto()
-
-
-@attrs.frozen(slots=True)
-class Document:
-    """Event state to publish."""
-
-    content_type: str
-    body: bytes
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class PublicationTerms:
-    """What is published, and how.
-
-    :ivar uri: Request-URI: the resource's address of record, as a bare URI (PUB-19).
-    :ivar local_uri: From value without tag.
-    :ivar package: event package.
-    :ivar expires: wanted lifetime in seconds.
-    :ivar interval: least seconds between two PUBLISH; 0 for no limit.  Changes meanwhile
-        are merged; removal and a new start after a 412 do not wait.
-    :ivar route: preloaded Route values.
-    :ivar headers: further header fields of each PUBLISH.
-    :ivar credentials: to answer challenges with.
-    :ivar partial: how changes are told to servers that take them; None to tell each state
-        whole, as it is.
-    """
-
-    uri: str
-    local_uri: str
-    package: str
-    expires: int = 3600
-    interval: float = 0.0
-    route: tuple[str, ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    credentials: ClientCredentials | None = None
-    partial: IPartialEncoding | None = None
 
 
 class Publisher:
@@ -140,12 +111,18 @@ class Publication:
         self._not_before = 0.0
         self._sent: Document | None = None  # the state in the PUBLISH under way
         self._form = _Form.PLAIN  # how it is told there
+        self._told: Document | None = None  # what is told there
         self._request: Request | None = None  # that PUBLISH
         self._backoff = Backoff(self._ua.tokens)
         self._alarm = Alarm(self._enter)
         self._removals: list[Deferred[None]] = []
 
     # -- for the owner ------------------------------------------------------------------
+
+    @property
+    def known(self) -> Document | None:
+        """The state that the server has acknowledged last; None while that is not certain."""
+        return self._known
 
     def publish(self, full: Document) -> None:
         """Publish a new state; states not sent yet are replaced by it.
@@ -203,18 +180,23 @@ class Publication:
         self._send(state, tokens.call_id(), tokens.tag(), 1)
 
     def _encoded(self, state: Document) -> Document:
-        """A state as it is told now: whole, or by what has changed if that is less (PPU-07)."""
+        """A state as it is told now: whole, or by what has changed if that is less (PPU-07).
+
+        What stands beside a state stays there when only the state changes; when that itself
+        changes, all is told whole.
+        """
         partial = self.terms.partial
         self._form = _Form.PLAIN
         if partial is None or self._plain:
             return state
-        if self.etag and self._known is not None and self._refused < _REFUSED:
-            change = partial.change(self._known, state)
+        known = self._known if self.etag and self._refused < _REFUSED else None
+        if known is not None and known.parts == state.parts:
+            change = partial.change(known, state)
             if change is not None:
                 self._form = _Form.CHANGE
                 return change
         self._form = _Form.WHOLE
-        return partial.whole(state)
+        return attrs.evolve(partial.whole(state), parts=state.parts)
 
     def _send(self, state: Document | None, call_id: str, tag: str, cseq: int) -> None:
         terms = self.terms
@@ -230,9 +212,9 @@ class Publication:
         for name, value in terms.headers:
             request.add(name, value)
         if state is not None:
-            document = self._encoded(state)
-            request.set("Content-Type", document.content_type)
-            request.body = document.body
+            self._told = self._encoded(state)
+            content_type, request.body = self._told.written(self._ua.tokens.random(24))
+            request.set("Content-Type", content_type)
             self._dirty = False  # until it changes again or this fails
         self._sent = state
         self._request = request
@@ -279,10 +261,7 @@ class Publication:
 
         :returns: False when nothing can be made.
         """
-        if self._sent is not None and self._form is not _Form.PLAIN and response.status == 415:
-            self._plain = True
-            return True
-        if self._changes_failed(response):
+        if self._other_form(response) or self._changes_failed(response):
             return True
         if response.status == 423:
             least = min_expires(response)
@@ -290,6 +269,22 @@ class Publication:
                 self._expires = least
                 return True
         return False
+
+    def _other_form(self, response: Response) -> bool:
+        """Whether the state can be told in another form than the one that was refused."""
+        sent, told = self._sent, self._told
+        if sent is None or told is None or response.status not in _OTHER_FORM:
+            return False
+        changes = response.status == 415 and self._form is not _Form.PLAIN
+        if changes and not (sent.parts and _lists(response, told.content_type)):
+            self._plain = True
+            return True
+        other = self.terms.instead(sent, response) if self.terms.instead is not None else None
+        if other is not None:
+            self._full = other
+        elif changes:
+            self._plain = True
+        return other is not None or changes
 
     def _changes_failed(self, response: Response) -> bool:
         """Whether the server could not make use of changes; then it is told the whole next."""
@@ -369,3 +364,11 @@ class Publication:
             self._enter_at(self._not_before)  # published again meanwhile
         for done in removals:
             done.callback(None)
+
+
+def _lists(response: Response, content_type: str) -> bool:
+    """Whether an answer says that it is not this media type that is not taken."""
+    try:
+        return bool(accepts(parse_accept(response.values("accept")), content_type))
+    except ParseError:
+        return False

@@ -1,0 +1,1 @@
+"""What a Presence Source publishes beside its documents: MIME objects (oma-presence.md 5)."""
