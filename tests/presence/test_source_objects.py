@@ -284,7 +284,20 @@ class LifeTests(SourceCase):
         self.source.publication._enter()  # a refresh, just now
         self.pair.run()
         self.assertEqual(len(self.pair.received), count + 1)
-        self.assertEqual(len(self.shed.objects), 1)
+        self.assertEqual(self.shed.asked, [("store", "image/png")], "nothing is deleted")
+
+    def test_answer_between(self) -> None:
+        """Nor does the answer to a state that was on its way."""
+        one = icon(LARGE)
+        self.say(one)
+        served: list[ServerRequest] = []
+        self.pair.script("PUBLISH", served.append, answer(400))
+        self.say(one, "a note")
+        self.say(icon(LARGE + b"2"))
+        self.compositor(served[0])
+        self.pair.run()
+        self.assertEqual(self.told.failures, [(400, None)])
+        self.assertIn(LARGE, self.shed.alive())
 
     def test_refused_change(self) -> None:
         """A state that the server refuses leaves the objects of the one before."""
