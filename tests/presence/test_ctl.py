@@ -295,6 +295,40 @@ class OptionTests(CtlCase):
         self.settings("publish", "--user=a@example.com", "--file", self.file("d", "<presence/>"))
         self.assertEqual(self.ran[-1][1]._what.document, b"<presence/>")
 
+    def test_icons(self) -> None:
+        """What a picture is, its content says, and not its name (SRC-03)."""
+        who = ("publish", "--user=a@example.com")
+        for begin, kind in (
+            (b"\x89PNG\r\n\x1a\n", "image/png"),
+            (b"\xff\xd8\xff\xe0", "image/jpeg"),
+            (b"GIF87a", "image/gif"),
+            (b"GIF89a", "image/gif"),
+        ):
+            file = self.file("me.txt", "")
+            Path(file).write_bytes(begin + b"...")
+            settings = self.settings(*who, "--icon", file, "--insecure", "--transport=udp")
+            self.assertFalse(settings.insecure, "that is for the Content Server")
+            what = self.ran[-1][1]._what
+            self.assertEqual(what.status.icon.content_type, kind)
+            self.assertEqual(what.status.icon.content, os.path.abspath(file))
+            self.assertEqual(what.access.base, "https://xcap.example.com/cs/")
+        self.settings(*who, "--icon", file, "--content-server=https://cs.example.com/x")
+        self.assertEqual(self.ran[-1][1]._what.access.base, "https://cs.example.com/x/")
+        self.settings(*who, "--icon=https://example.com/a.png", "--content-server=nonsense")
+        self.assertIsNone(self.ran[-1][1]._what.access)
+        self.ran.clear()
+        pipe = file + ".pipe"
+        os.mkfifo(pipe)
+        for text, given in (
+            ("none.png: No such file", ("--icon=none.png",)),
+            ("not a file", ("--icon", pipe)),
+            ("not a file", ("--icon", os.path.dirname(pipe) or ".")),
+            ("neither PNG nor JPEG nor GIF", ("--icon", self.file("a.png", "<svg/>"))),
+            ("neither PNG nor JPEG nor GIF", ("--icon", self.file("a.png", ""))),
+            ("an https URL", ("--icon", file, "--content-server=nonsense")),
+        ):
+            self.mistake(text, *who, *given)
+
     def test_mistakes(self) -> None:
         """Each mistake has its message; nothing is run."""
         who = "--user=a@example.com"
