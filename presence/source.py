@@ -10,7 +10,7 @@ import attrs
 from lxml import etree
 from zope.interface import implementer
 
-from presence.objects.references import pointed
+from presence.objects.references import mentioned, pointed
 from presence.partial.difference import difference
 from presence.partial.documents import CONTENT_TYPE as DIFF_TYPE
 from presence.partial.documents import full, partial
@@ -253,6 +253,9 @@ class PresenceSource:
 
     def _publish(self, base: bytes, objects: Mapping[str, SourceObject]) -> None:
         """Publish a document as soon as its objects are ready, or when that takes too long."""
+        if objects:
+            used = mentioned(base)
+            objects = {name: each for name, each in objects.items() if name in used}
         self._base, self._named, self._made = base, objects, None
         if self._objects.want(objects.values()) and not self._waits:
             self._waits = True

@@ -242,10 +242,16 @@ class PublishCommand:
     def _removed(self, result: object) -> None:
         if self._over.called:
             return
-        if result is None and self._up:
+        source = self._source
+        gone = result is None or (source is not None and not source.publication.etag)
+        if gone and self._up:
             self._output.line(f"removed the publication for {self._what.presentity}")
-        elif result is not None:
+        if not gone:
             self._errors.line("presencectl: no answer to the removal; the publication will expire")
+        elif result is not None:
+            self._errors.line(
+                "presencectl: the Content Server does not answer; the icon will expire"
+            )
         self._over.callback(OK)
 
     def _fail(self, error: CommandError) -> None:

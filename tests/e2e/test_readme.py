@@ -170,6 +170,7 @@ class WalkTests(SynchronousTestCase):
             "[subscription]\nnotify_interval = 0.0\n"
         )
         self.environment["PRESENCE_XCAP_ROOT"] = f"https://localhost:{self.https}/"
+        self.environment["PRESENCE_CONTENT_SERVER"] = f"https://localhost:{self.https}/cs/"
         made = subprocess.run(
             ["make", "-n", "run", f"ARGS=-c {config}"],
             cwd=ROOT,
@@ -368,6 +369,39 @@ class WalkTests(SynchronousTestCase):
         second.expect("subscription ended: noresource")
         second.prompt()
         self.assertEqual(second.status(), 1)
+
+    def test_picture(self) -> None:
+        """A picture is published, shown to another, and gone at the end (issue 6)."""
+        (alice, bob, _), *_ = commands(section(README, "See presence move"))
+        self.make_accounts(alice, bob)
+        (export, publish), (bob_export, watch) = commands(section(README, "Show a picture"))
+        picture = b"\x89PNG\r\n\x1a\n" + os.urandom(200_000)
+        (self.home / "me.png").write_bytes(picture)
+        second, third = self.pair("UDP")
+        third.type(export)
+        third.prompt()
+        third.type(publish)
+        third.expect("Password of alice@localhost: ")
+        third.type(PASSWORD)
+        third.expect("published sip:alice@localhost for 3600 s, refreshed until Ctrl-C")
+        second.type(bob_export)
+        second.prompt()
+        second.type(watch)
+        second.expect("Password of bob@localhost: ")
+        second.type(PASSWORD)
+        second.expect("icon of sip:alice@localhost saved as .*\\.png")
+        (saved,) = (self.home / "icons").iterdir()
+        self.assertEqual(saved.read_bytes(), picture)
+        stored = self.home / ".local/state/txpresence/content/objects"
+        self.assertEqual(len([file for file in stored.rglob("*") if file.is_file()]), 1)
+        third.interrupt()
+        third.expect("removed the publication for sip:alice@localhost")
+        third.prompt()
+        self.assertEqual([file for file in stored.rglob("*") if file.is_file()], [])
+        second.expect("sip:alice@localhost  offline")
+        second.interrupt()
+        second.prompt()
+        self.assertEqual((second.status(), third.status()), (0, 0))
 
     def password(self, terminal: Terminal, line: str, expected: str, user: str = "alice") -> None:
         """Type a command and the password that it asks for; it succeeds and shows something."""

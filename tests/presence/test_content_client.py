@@ -79,6 +79,20 @@ class SourceTests(ClientCase):
             self.assertEqual((found.etag, self.place.read_bytes()), (made.etag, PNG))
         self.assertEqual(len(await self.alice.listing()), 3)
 
+    async def test_measure(self) -> None:
+        """What is small comes into memory, and of the rest it is told what it is."""
+        sha1 = hashlib.sha1(PNG).hexdigest()
+        for content in (PNG, self.file(PNG), str(self.file(PNG))):
+            found = await self.alice.measure(content, len(PNG))
+            self.assertEqual((found.size, found.sha1, found.body), (len(PNG), sha1, PNG))
+            found = await self.alice.measure(content, len(PNG) - 1)
+            self.assertEqual((found.size, found.sha1, found.body), (len(PNG), sha1, None))
+        self.assertEqual((await self.alice.measure(self.file(b""), 0)).body, b"")
+        error = await self.refused(self.alice.measure(self.directory / "nothing", 5))
+        self.assertEqual(error.kind, "refused")
+        self.assertIn("No such file", error.text)
+        self.assertEqual(await self.alice.listing(), [])
+
     async def test_change(self) -> None:
         """The owner replaces, extends and deletes."""
         made = await self.alice.store(PNG, "image/png", 100)

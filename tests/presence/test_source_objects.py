@@ -199,11 +199,14 @@ class ObjectTests(SourceCase):
         self.assertRegex(found[0], r"^cid:[0-9a-f]{32}@example\.com$")
 
     def test_document(self) -> None:
-        """Documents made elsewhere bring objects, too; what is no object of theirs stays."""
+        """Documents made elsewhere bring objects, too; what is no object of theirs stays.
+
+        Objects that a document does not refer to are not published.
+        """
         document = self.source.document(Status(icon="cid:me@here", note="cid:note"))
         self.source.set_document(document, {"me@here": icon(), "unused": icon(LARGE)})
         self.pair.run()
-        self.assertEqual(len(self.body.others), 2)
+        self.assertEqual((len(self.body.others), self.shed.asked), (1, []))
         part = self.body.find(self.shown(self.body.root.body))
         assert part is not None
         self.assertEqual(part.body, SMALL)
@@ -339,6 +342,18 @@ class LifeTests(SourceCase):
         self.shed.down = ContentError("unreachable")
         self.stop()
         self.assertEqual(self.compositor.state, {})
+
+    def test_stop_slowly(self) -> None:
+        """Who does not wait for the end of the objects knows that the publication has ended."""
+        self.say(icon(LARGE))
+        self.shed.held = []
+        done = self.source.stop()
+        self.pair.run()
+        self.assertNoResult(done)
+        self.assertEqual((self.source.publication.etag, self.compositor.state), ("", {}))
+        self.shed.let()
+        self.successResultOf(done)
+        self.assertEqual(self.shed.alive(), [])
 
     def test_again(self) -> None:
         """After the end it can begin again."""
