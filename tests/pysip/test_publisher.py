@@ -9,6 +9,7 @@ from zope.interface import implementer
 from pysip.event.interfaces import IPartialEncoding, IPublisherDelegate
 from pysip.event.publisher import Document, Publication, PublicationTerms, Publisher
 from pysip.message import Request, Response
+from pysip.mime import Part, parse_related
 from pysip.ua import ServerRequest
 from tests.pysip.scripted import SERVER, Pair, answer, ignore
 
@@ -459,6 +460,47 @@ class PublisherTests(unittest.SynchronousTestCase):
         self.publish("one")
         self.assertEqual(self.count, 1)
         self.assertEqual(self.told.failures, [(415, None)])
+
+    def test_parts(self) -> None:
+        """What stands beside a state goes with it in a multipart/related (CIN-08, RFC 2387)."""
+        part = Part({"content-type": ["image/png"], "content-id": ["<1@x>"]}, b"png")
+        publication = self.publication()
+        publication.publish(Document(PIDF, b"one", (part,)))
+        self.pair.run()
+        request = self.pair.received[-1]
+        found = parse_related(request.first("content-type") or "", request.body)
+        self.assertEqual((found.root.content_type.type, found.root.body), (PIDF, b"one"))
+        self.assertEqual(found.others, (part,))
+        self.assertEqual(publication.known, Document(PIDF, b"one", (part,)))
+
+    def test_other_form(self) -> None:
+        """A state that is refused for its size or type is told in another form at once (CIN-04).
+
+        What was published in its place is what is known; with nothing in its place it has failed.
+        """
+        asked: list[int] = []
+
+        def instead(refused: Document, response: Response) -> Document | None:
+            asked.append(response.status)
+            return document("less") if refused == document("more") else None
+
+        for status in (413, 415, 513):
+            self.pair.script("PUBLISH", answer(status), self.compositor)
+            publication = self.publication(instead=instead, interval=60.0)
+            publication.publish(document("more"))
+            self.pair.run()
+            first, second = self.pair.received[-2:]
+            self.assertEqual((first.body, second.body), (b"more", b"less"))
+            self.assertEqual(first.call_id, second.call_id)
+            self.assertEqual(second.cseq[0], first.cseq[0] + 1)
+            self.assertEqual(publication.known, document("less"))
+        self.pair.script("PUBLISH", answer(413), answer(413), answer(400))
+        self.publication(instead=instead).publish(document("more"))
+        self.pair.run()
+        self.publication(instead=instead).publish(document("more"))
+        self.pair.run()
+        self.assertEqual(asked, [413, 415, 513, 413, 413])
+        self.assertEqual(self.told.failures, [(413, None), (400, None)])
 
     def test_unavailable(self) -> None:
         """503 with Retry-After: no PUBLISH before, not even for a change (PUA-01)."""
