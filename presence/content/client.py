@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from presence.content.asking import ContentServers, etag_of, expires_of, good, is_allowed, origin_of
 from presence.content.cache import ContentCache, Kept, copy
-from presence.content.errors import ContentError, ErrorKind
+from presence.content.errors import ContentError
 from presence.content.interfaces import IOwnObjects, StoredObject
 from presence.content.local import FileSink, Measured, Outgoing, measured, outgoing, threads
-from xcap.agent import AgentSettings, HttpAgent, NoAnswer, split_uri
+from xcap.agent import AgentSettings, split_uri
 from xcap.agenttls import Trust
-from xcap.conditions import parse_date
 from xcap.errors import StoreUnavailable
 from xcap.transfer import Transfer
 
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["ContentClient", "RetrievedObject", "StoredObject"]
 
 T = TypeVar("T")
-
-_KINDS: dict[str, ErrorKind] = {"late": "late", "large": "large", "redirect": "foreign"}
-_STATUSES: dict[int, ErrorKind] = {404: "missing", 410: "missing", 413: "large", 507: "large"}
-_PORTS = {"http": 80, "https": 443}
 
 
 @attrs.frozen(slots=True)
@@ -93,17 +89,17 @@ class ContentClient:
     ) -> None:
         self._reactor = reactor
         self._base = base if not base or base.endswith("/") else f"{base}/"
-        self._own = split_uri(self._base)[0] if base else None
         self._identity = identity
-        self._credentials = credentials
         self._timeout = timeout
         self._cache = cache
-        self._connect = connect
-        self._settings = AgentSettings(
-            timeout=timeout, trust=trust or Trust(), agent=agent, body=1 << 20
-        )
         self._do = threads(reactor)
-        self._agents: dict[Origin, HttpAgent] = {}
+        self._servers = ContentServers(
+            reactor,
+            split_uri(self._base)[0] if base else None,
+            credentials,
+            AgentSettings(timeout=timeout, trust=trust or Trust(), agent=agent, body=1 << 20),
+            connect,
+        )
 
     # -- what can be asked ----------------------------------------------------------------
 
@@ -189,7 +185,7 @@ class ContentClient:
 
     def stop(self) -> Deferred[Any]:
         """Close all connections."""
-        return DeferredList([Deferred.fromCoroutine(a.stop()) for a in self._agents.values()])
+        return self._servers.stop()
 
     # -- the user's own objects -------------------------------------------------------------
 
@@ -226,7 +222,7 @@ class ContentClient:
             transfer = Transfer(
                 self._timeout, length=found.size, body=lambda: found.source(self._do)
             )
-            answer = await self._ask(method, uri, fields, transfer)
+            answer = await self._servers.ask(method, uri, fields, transfer)
         finally:
             found.close()
         uri = answer.header("location") or uri
@@ -235,38 +231,25 @@ class ContentClient:
             content_type,
             found.size,
             found.sha1.hex(),
-            _etag(answer),
-            _expires(answer),
+            etag_of(answer),
+            expires_of(answer),
         )
 
     async def _extend(self, uri: str, life: int) -> float:
         fields = [("x-refresh", "1"), ("x-expires", str(life))]
-        return _expires(await self._ask("PUT", uri, fields))
+        return expires_of(await self._servers.ask("PUT", uri, fields))
 
     async def _delete(self, uri: str) -> None:
-        await self._ask("DELETE", uri, [])
+        await self._servers.ask("DELETE", uri, [])
 
     async def _list(self) -> list[dict[str, Any]]:
         target = f"{self._base}users/{quote(self._identity, safe=':@+')}/"
-        answer = await self._ask("GET", target, [])
+        answer = await self._servers.ask("GET", target, [])
         try:
             found: list[dict[str, Any]] = json.loads(answer.body)
         except ValueError:
             raise ContentError("refused", "its list of objects cannot be read") from None
         return found
-
-    async def _ask(
-        self,
-        method: str,
-        uri: str,
-        fields: list[tuple[str, str]],
-        transfer: Transfer | None = None,
-    ) -> HttpResponse:
-        """Send a request to the user's own server."""
-        origin = _origin(uri)
-        if origin != self._own:
-            raise ContentError("foreign", "that is not the user's own Content Server")
-        return _good(await self._request(origin, method, uri, fields, transfer))
 
     # -- objects of anybody ---------------------------------------------------------------
 
@@ -279,8 +262,8 @@ class ContentClient:
         sha1: str | None,
         to: Path | None,
     ) -> RetrievedObject:
-        origin = _origin(uri)
-        if origin != self._own and not _is_allowed(origin, allowed):
+        origin = origin_of(uri)
+        if origin != self._servers.own and not is_allowed(origin, allowed):
             raise ContentError("foreign", "that server may not be asked")
         if origin.scheme != "https" and sha1 is None:
             raise ContentError("refused", "without a hash an object has to come by HTTPS")
@@ -329,7 +312,7 @@ class ContentClient:
 
         fields = [] if known is None else [("if-none-match", f'"{known.etag}"')]
         try:
-            answer = await self._request(
+            answer = await self._servers.request(
                 origin, "GET", uri, fields, Transfer(self._timeout, sink=sink)
             )
             if answer.status == 304 and known is not None:
@@ -339,7 +322,7 @@ class ContentClient:
             if answer.status == 404 and cache is not None:
                 held = cache
                 await self._do(lambda: held.drop(uri))
-            _good(answer)
+            good(answer)
             if answer.status != 200 or not sinks:
                 raise ContentError("refused", status=answer.status)
             content = await sinks[-1].finish()
@@ -357,7 +340,7 @@ class ContentClient:
         if size not in (None, content.size) or sha1 not in (None, content.sha1.hex()):
             await self._do(lambda: os.unlink(content.file))
             raise ContentError("mismatch", "it is not what the reference says")
-        kept = Kept(_etag(answer), kind, content.size, content.sha1.hex(), content.file)
+        kept = Kept(etag_of(answer), kind, content.size, content.sha1.hex(), content.file)
         try:
             if cache is not None:
                 held = cache
@@ -383,36 +366,6 @@ class ContentClient:
             raise ContentError("refused", f"it cannot be written: {error.strerror}") from None
         return _retrieved(uri, kept, to, cached=cached)
 
-    # -- requests -------------------------------------------------------------------------
-
-    async def _request(
-        self,
-        origin: Origin,
-        method: str,
-        uri: str,
-        fields: list[tuple[str, str]],
-        transfer: Transfer | None,
-    ) -> HttpResponse:
-        try:
-            return await self._agent(origin).request(method, uri, fields, transfer=transfer)
-        except NoAnswer as failure:
-            kind = _KINDS.get(failure.kind, "unreachable")
-            raise ContentError(kind, str(failure)) from None
-
-    def _agent(self, origin: Origin) -> HttpAgent:
-        agent = self._agents.get(origin)
-        if agent is None:
-            own = origin == self._own
-            agent = self._agents[origin] = HttpAgent(
-                self._reactor,
-                [f"{origin.scheme}://{origin.authority}/"],
-                # nobody else gets to see them
-                self._credentials if own else None,
-                self._settings,
-                self._connect,
-            )
-        return agent
-
     def _run(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         def late(result: object, _: float) -> object:
             raise ContentError("late")
@@ -424,39 +377,6 @@ class ContentClient:
 
 def _unreadable(error: OSError) -> ContentError:
     return ContentError("refused", f"the file cannot be read: {error.strerror}")
-
-
-def _origin(uri: str) -> Origin:
-    try:
-        return split_uri(uri)[0]
-    except ValueError:
-        raise ContentError("foreign", "it is no http or https URI") from None
-
-
-def _is_allowed(origin: Origin, allowed: Collection[str]) -> bool:
-    names = {name.lower() for name in allowed}
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    if f"{host}:{origin.port}" in names:
-        return True
-    return origin.port == _PORTS[origin.scheme] and (host in names or origin.host in names)
-
-
-def _good(answer: HttpResponse) -> HttpResponse:
-    if answer.status < 300:
-        return answer
-    kind = _STATUSES.get(answer.status, "refused")
-    raise ContentError(kind, f"the server answers {answer.status}", answer.status)
-
-
-def _etag(answer: HttpResponse) -> str:
-    return (answer.header("etag") or "").removeprefix("W/").strip('"')
-
-
-def _expires(answer: HttpResponse) -> float:
-    date = parse_date(answer.header("expires") or "")
-    if date is None:
-        raise ContentError("refused", "the server does not say how long it keeps the object")
-    return float(date)
 
 
 def _retrieved(uri: str, kept: Kept, path: Path, *, cached: bool) -> RetrievedObject:
