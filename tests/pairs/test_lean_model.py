@@ -360,8 +360,12 @@ class World:
         granted = None
         if handling == "allow" and self.random.random() < 0.8:
             inner = self.granting.transformations()
-            (granted,) = etree.fromstring(f"{HEAD}<cp:transformations>{inner}</cp:transformations>"
-                                          "</cp:ruleset>")
+            (granted,) = etree.fromstring(
+                f"{HEAD}<cp:transformations>{inner}</cp:transformations></cp:ruleset>"
+            )
+            for each in list(granted):
+                if each.text == "false":
+                    granted.remove(each)  # as if it were absent (RUL-05)
         self.rules.by[seer.uri] = handling, granted
         self.node.presence.reauthorize()
 
