@@ -138,7 +138,9 @@ class Preferred:
             subscription.data = Preferences(damaged=True)
             return
         chosen = self._filtering.chosen(filters, subscription.resource)
-        subscription.data = Preferences(filters, chosen, version)
+        # Who waits for a decision may have been told a document before.
+        had = subscription.state == "pending"
+        subscription.data = Preferences(filters, chosen, version, had=had)
 
     def notification(self, subscription: ISubscription, view: View) -> Notification | None:
         """What of a view is told.
