@@ -180,7 +180,8 @@ class LeanAudit(NotifyAudit):
             self._wrong(request, f"told what is suppressed: {dialog.condition} (SNE-04, SNE-09)")
         if document is not None:
             self._check_tag(request, tag or "", document)
-            dialog.condition = "" if dialog.condition != "*" else "*"
+        if dialog.condition not in ("*", tag):
+            dialog.condition = ""  # what it was about is over
         dialog.state, dialog.asked = state, False
         dialog.sent = document, version, number
 
