@@ -138,6 +138,19 @@ class ListFilterTests(DocumentsTestCase):
         self.again('<filter id="f1" remove="true"/>')
         self.assertEqual(self.told(), {ANN: "open a1", BOB: "open b2"})
 
+    def test_changed_twice(self) -> None:
+        """FLT-21: each SUBSCRIBE changes what the one before has left, told to members or not."""
+        self.subscribe(one(BASIC), one(NOTES, f' uri="{BOB}"', "f2"))
+        self.told()
+        self.peer.answer = 0
+        self.publish(ANN, "open", "a2")
+        self.node.advance(3.0)  # the NOTIFYs after these have to wait
+        self.again(one(NOTES), '<filter id="f2" remove="true"/>')
+        self.again(one(BASIC, f' uri="{BOB}"', "f3"))
+        self.peer.answer = 200
+        self.node.advance(10.0)
+        self.assertEqual(self.told(), {ANN: "open a2", BOB: "open"})
+
     def test_refused(self) -> None:
         """488; and what is in force stays (FLT-22, FLT-26, FLT-28)."""
         self.subscribe(one(BASIC))
