@@ -207,6 +207,7 @@ class Course:
     def restart(self, seer: Seer) -> None:
         """The server is killed and started anew."""
         self.server.restart()
+        self.client = self.xdm.client()
         self.connect()
 
     def step(self) -> None:
