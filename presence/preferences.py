@@ -53,6 +53,7 @@ class Preferences:
     :ivar asked: how many SUBSCRIBEs there were.
     :ivar told: what the watcher has; None when that is in doubt.
     :ivar sent: what a NOTIFY tells that was not acknowledged yet.
+    :ivar had: the watcher was told some document.
     :ivar damaged: nobody knows what they were.
     """
 
@@ -62,6 +63,7 @@ class Preferences:
     asked: int = 0
     told: Told | None = None
     sent: Told | None = None
+    had: bool = False
     damaged: bool = False
 
 
@@ -136,7 +138,9 @@ class Preferred:
             subscription.data = Preferences(damaged=True)
             return
         chosen = self._filtering.chosen(filters, subscription.resource)
-        subscription.data = Preferences(filters, chosen, version)
+        # Who waits for a decision may have been told a document before.
+        had = subscription.state == "pending"
+        subscription.data = Preferences(filters, chosen, version, had=had)
 
     def notification(self, subscription: ISubscription, view: View) -> Notification | None:
         """What of a view is told.
@@ -165,6 +169,7 @@ class Preferred:
         except FilterError:
             return self._end(subscription, "badfilter")
         if selected is None:
+            self.nothing(subscription)
             return _NOTHING
         version = self._next(preferences, subscription) if partial else 0
         preferences.sent = Told(view, selected, version, preferences.asked)
@@ -185,13 +190,14 @@ class Preferred:
     ) -> View | None:
         """What a filter leaves of a view, None for nothing (FLT-12).
 
-        Who has something learns that there is nothing any more: a document without content.
+        Who has something learns that there is nothing any more: a document without content.  That
+        is who was told a document, also when something without one was told since, or failed.
         """
         chosen = preferences.filter
         if chosen is None or not chosen.what:
             return view
         selected = view.selected(chosen.what)
-        if selected is None and subscription.delivered not in (None, 0):
+        if selected is None and (preferences.had or subscription.delivered not in (None, 0)):
             return View(view.entity, empty_document(view.entity))
         return selected
 
@@ -201,6 +207,17 @@ class Preferred:
         if sent is not None and subscription.uncertain:
             preferences.version = max(preferences.version, sent.version)
         return preferences.version + 1
+
+    def nothing(self, subscription: ISubscription) -> None:
+        """The next NOTIFY has no document: its answer acknowledges none that was made before.
+
+        The number of one that may have arrived is used up (PNO-04).
+        """
+        preferences = subscription.data
+        if isinstance(preferences, Preferences) and preferences.sent is not None:
+            if subscription.uncertain:
+                preferences.version = max(preferences.version, preferences.sent.version)
+            preferences.sent = None
 
     def _end(self, subscription: ISubscription, reason: str) -> Notification | None:
         """End a subscription; one that is ending anyway is told nothing more."""
@@ -236,4 +253,5 @@ class Preferred:
         if isinstance(preferences, Preferences) and preferences.sent is not None:
             told = preferences.told = preferences.sent
             preferences.sent = None
+            preferences.had = True
             preferences.version = max(preferences.version, told.version)

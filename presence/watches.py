@@ -204,6 +204,7 @@ class PresenceWatch(Watch):
     ) -> None:
         super().__init__(router, terms, options, listener, over)
         self._cache = PresenceCache(known.document if known is not None else None)
+        self._other_view = known is not None
 
     @property
     def document(self) -> bytes | None:
@@ -224,7 +225,9 @@ class PresenceWatch(Watch):
         """Take a NOTIFY in (PRE-07, PNO-11).
 
         A whole document replaces, a difference changes, and none leaves the old one; but where
-        filters were just placed it means that nothing passes them (FLT-12).
+        filters were just placed, and in another subscription than the one that has brought what
+        is here, it means that nothing passes them (FLT-12).  So it does after a decision was
+        waited for.
         """
         self.state = state
         self.reason = ""
@@ -240,6 +243,9 @@ class PresenceWatch(Watch):
             self._other_view = False
             if not self._confirmed(request):
                 self._cache.clear()
+                self.subscriber.conditions.discard()  # its tag names what is not here any more
+        elif state == "pending":
+            self._other_view = True
         self._listener.changed(self)
 
     def _confirmed(self, request: Request) -> bool:

@@ -28,13 +28,15 @@ class Filtered:
     :ivar reason: why the subscription has to end, or "".
     """
 
-    __slots__ = ("_sent", "_told", "detail", "filter", "reason")
+    __slots__ = ("_had", "_lists", "_sent", "_told", "detail", "filter", "reason")
 
     def __init__(self, detail: bytes) -> None:
         self.detail = detail
         self.filter: Filter | None = None
         self.reason = ""
         self._sent = self._told = b""
+        self._had = False  # the subscriber was told some document
+        self._lists = False  # and is told one by what was made last
 
     @property
     def matters(self) -> bool:
@@ -57,9 +59,11 @@ class Filtered:
         self._sent = everything
         document = select(everything, chosen.what, WATCHERINFO)
         if document is None:
-            if subscription.delivered in (None, 0):
+            if subscription.delivered in (None, 0) and not self._had:
+                self._lists = False
                 return _NOTHING  # FLT-12
             document = nothing
+        self._lists = True
         steady = blake2b(_PASSING.sub(b"", document), digest_size=8).digest()
         return Notification(MEDIA_TYPE, document, int.from_bytes(steady, "big", signed=True))
 
@@ -67,3 +71,4 @@ class Filtered:
         """What was told has arrived; triggers compare with it (FLT-15)."""
         if self._sent:
             self._told, self._sent = self._sent, b""
+            self._had = self._had or self._lists

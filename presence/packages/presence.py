@@ -359,6 +359,7 @@ class PresencePackage:
         """
         view = self._view(subscription)
         if view is None:
+            self._preferred.nothing(subscription)
             return _NOTHING
         told: Notification | None = view
         if subscription.data is not None or subscription.content_type != PIDF:

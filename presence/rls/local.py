@@ -13,6 +13,7 @@ from zope.interface import implementer
 from presence.filtering import MEDIA_TYPE as FILTERS
 from presence.filters.filterset import FilterSet, changes_between
 from presence.filters.write import write_filters
+from presence.pidf.offline import empty_document
 from presence.preferences import kept_filters
 from presence.rls.model import Instance
 from presence.rls.sip import PIDF, RELATED, failure_reason
@@ -167,7 +168,8 @@ class LocalBackEnd:
         """The member's state is so now."""
         fetched = not self._watching.expires and bool(notification.body)
         if state == "active" or fetched:
-            self._tell("active", "", notification.content_type or PIDF, notification.body)
+            body = notification.body or empty_document(self._uri)  # as over SIP (RLS-24)
+            self._tell("active", "", notification.content_type or PIDF, body)
         elif state == "pending":
             self._tell("pending")
         else:

@@ -255,8 +255,10 @@ class ListPackage:
         watch = subscription.data
         if isinstance(watch, ListWatch):
             if brings_filters(request):
-                filters = self._filters(subscription, watch.kept.filters, request)
-                kept = msgspec.structs.replace(watch.kept, filters=filters.encode())
+                # as of the last SUBSCRIBE, of which the members need not have heard yet
+                kept = decode_kept(subscription.detail)
+                filters = self._filters(subscription, kept.filters, request)
+                kept = msgspec.structs.replace(kept, filters=filters.encode())
                 subscription.detail = encode_kept(kept)
             if watch.list is not None:
                 watch.list.refresh(_LIFETIME)

@@ -199,12 +199,26 @@ class ListTable:
             elif old is not None and not old.beyond:
                 row.now = old.now
                 row.version, row.counted = old.version, old.counted
+                continue
+            if old is not None:
+                self._leave(member.key, old)
+        for key, old in self._rows.items():
+            if key not in rows:
+                self._leave(key, old)
         self._names = names
         self._members = unique
         self._list_mark = _list_mark(names, unique)
         self._marks.clear()  # the next report is full
         self._rows = rows
         self._asked += 1
+
+    def _leave(self, key: str, row: _Row) -> None:
+        """A member is forgotten; its versions go on (PNO-04).
+
+        If it comes back before the watcher hears of that, its instance may have the same id.
+        """
+        sent = 0 if self._sent is None else self._sent.versions.get(key, 0)
+        self._first = max(self._first, row.version, sent)
 
     def set_instance(self, key: str, instance: Instance) -> bool:
         """A back-end subscription has told something; whether a report is due after that.

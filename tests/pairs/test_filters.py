@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from presence.filtering import FilterChoices
 from presence.partial.documents import Diff, Full, read
-from presence.rules.model import Decision
+from presence.rules.model import Decision, Handling
 from presence.rules.permissions import EVERYTHING, Permissions
 from pysip.coding import encode_body
-from pysip.message import Request, Response
+from pysip.message import Request, Response, response_to
 from tests.node import BOB, Node
 
 PIDF = "application/pidf+xml"
@@ -148,6 +148,50 @@ class FilterTests(SynchronousTestCase):
         self.assertNotIn(b"<tuple", notify.body)
         self.publish("open")
         self.assertEqual(self.told(), [])
+
+    def test_nothing_any_more(self) -> None:
+        """Who has a document learns that nothing is left, whatever was told or failed meanwhile."""
+        self.subscribe(one(NOTES))
+        self.assertEqual(self.told(), ["open here"])
+        self.peer.answer = _busy
+        self.publish("open")
+        self.take()
+        self.peer.answer = 200
+        self.node.advance(3)
+        self.bare()
+        self.publish("open", "there")
+        self.take()
+        self.decide("confirm")
+        self.assertEqual([n.body for n in self.take()], [b""])
+        self.publish("open")
+        self.decide("allow")
+        self.bare()
+
+    def test_nothing_after_restart(self) -> None:
+        """Who waits for a decision may have a document, as far as the server remembers."""
+        self.subscribe(one(NOTES))
+        self.decide("confirm")
+        self.node.advance(1)
+        self.node = self.node.restart()
+        self.node.watchers.default = "confirm"
+        self.bob.node = self.peer.node = self.node
+        self.node.presence.resume()
+        self.publish("open")
+        self.take()
+        self.decide("allow")
+        self.bare()
+
+    def decide(self, decision: Handling) -> None:
+        """Bob decides otherwise."""
+        self.node.watchers.default = decision
+        self.node.presence.notifier.reauthorize("presence", BOB)
+        self.node.advance(0.5)
+
+    def bare(self) -> None:
+        """One NOTIFY has told that nothing is left."""
+        (notify,) = self.take()
+        self.assertIn(b"<presence", notify.body)
+        self.assertNotIn(b"<tuple", notify.body)
 
     def test_life(self) -> None:
         """Kept by a refresh without a body; added, replaced, switched and removed (FLT-21)."""
@@ -355,6 +399,12 @@ class FilterTests(SynchronousTestCase):
         package = self.node.presence.package
         live = self.node.presence.notifier.subscriptions("presence", BOB)
         self.assertEqual(len({id(package.notification(each)) for each in live}), 1)
+
+
+def _busy(request: Request) -> Response:
+    response = response_to(request, 503)
+    response.headers["retry-after"] = ["1"]
+    return response
 
 
 def _told(body: bytes) -> str:

@@ -51,8 +51,12 @@ def resident() -> int:
 class Watching:
     """A subscription to a list, and its table.
 
+    :cvar accept: media types.
+
     :ivar ended: Subscription-State of the last NOTIFY, once that is ``terminated``.
     """
+
+    accept = ACCEPT
 
     def __init__(self, peer: Peer, list_uri: str, serial: int) -> None:
         self.peer = peer
@@ -66,8 +70,11 @@ class Watching:
         self.table = WatchedList()
         self.ended = ""
 
-    def subscribe(self, expires: int = 3600) -> Response:
-        """Begin, refresh or end it."""
+    def subscribe(self, expires: int = 3600, **fields: Any) -> Response:
+        """Begin, refresh or end it.
+
+        :param fields: further header fields, and a body.
+        """
         self.cseq += 1
         request = self.peer.request(
             "SUBSCRIBE",
@@ -79,8 +86,9 @@ class Watching:
             to_tag=self.to_tag,
             cseq=self.cseq,
             supported="eventlist",
-            accept=ACCEPT,
+            accept=self.accept,
             expires=expires,
+            **fields,
         )
         answer = self.peer.ask(request)
         if answer.status == 200:
@@ -193,9 +201,13 @@ class ListModelTests(DocumentsTestCase):
             del self.notes[who]
             return
         note = f"n{self.serial}"
-        answer = peer.publish(pidf(who, note=note), who, expires=86400, **fields)
+        answer = peer.publish(self.document(who, note), who, expires=86400, **fields)
         self.assertEqual(answer.status, 200)
         self.notes[who] = (answer.first("sip-etag") or "", note)
+
+    def document(self, who: str, note: str) -> bytes:
+        """What somebody publishes."""
+        return pidf(who, note=note)
 
     def edit(self) -> None:
         """One of the lists is another one."""
@@ -235,9 +247,13 @@ class ListModelTests(DocumentsTestCase):
     def begin(self, place: str) -> None:
         """Watch a list."""
         self.serial += 1
-        watching = self.watches[place] = Watching(self.phone, PLACES[place], self.serial)
+        watching = self.watches[place] = self.watching(PLACES[place])
         answer = watching.subscribe()
         self.assertEqual(answer.status, 200, answer)
+
+    def watching(self, uri: str) -> Watching:
+        """A watcher that is about to begin."""
+        return Watching(self.phone, uri, self.serial)
 
     def end(self, place: str) -> None:
         """Watch it no more: the last NOTIFY tells all and ends it."""
@@ -302,15 +318,7 @@ class ListModelTests(DocumentsTestCase):
         for place in PLACES:
             self.begin(place)
         self.compare()
-        kinds: dict[Callable[[], None], float] = {
-            self.publish: 60.0,
-            self.edit: 27.0,
-            self.refresh: 6.0,
-            self.replace: 3.0,
-            self.decide: 1.0,
-            self.restart: 0.7,
-            self.restart_elsewhere: 0.3,
-        }
+        kinds = self.kinds()
         ways = self.random.choices(list(kinds), list(kinds.values()), k=steps)
         for number, do in enumerate(ways):
             do()
@@ -327,6 +335,18 @@ class ListModelTests(DocumentsTestCase):
         self.delete(SERVICES)
         self.delete(LISTS)
         self.advance(_REST)
+
+    def kinds(self) -> dict[Callable[[], None], float]:
+        """What may happen, and how often."""
+        return {
+            self.publish: 60.0,
+            self.edit: 27.0,
+            self.refresh: 6.0,
+            self.replace: 3.0,
+            self.decide: 1.0,
+            self.restart: 0.7,
+            self.restart_elsewhere: 0.3,
+        }
 
     def census(self) -> Counter[str]:
         """Living objects by type."""

@@ -18,6 +18,11 @@ DIFF = "application/pidf-diff+xml"
 BOTH = f"{DIFF}, {PIDF}"
 NOTES = "".join(f"<note>line {n}</note>" for n in range(20))
 """What makes whole documents larger than any change of them."""
+ONLY_BASIC = (
+    b'<filter-set xmlns="urn:ietf:params:xml:ns:simple-filter"><ns-bindings>'
+    b'<ns-binding prefix="p" urn="urn:ietf:params:xml:ns:pidf"/></ns-bindings><filter id="f">'
+    b"<what><include>//p:basic</include></what></filter></filter-set>"
+)
 
 
 def document(basic: str = "open", *, notes: str = NOTES, entity: str = BOB) -> bytes:
@@ -176,6 +181,20 @@ class PartialTests(SynchronousTestCase):
         told = self.one()
         self.assertIsInstance(told, Full)
         self.assertEqual(told.version, 2)
+
+    def test_unsent(self) -> None:
+        """What was made but told nothing new uses up no number (PNO-04)."""
+        self.subscribe(body=ONLY_BASIC, content_type="application/simple-filter+xml")
+        self.assertEqual(self.one().version, 1)
+        self.publish("open", notes="<note>nobody hears of this</note>")
+        self.assertEqual(self.take(), [])
+        for decision, count in (("confirm", 0), ("allow", 1)):
+            self.node.watchers.default = decision  # type: ignore[assignment]
+            self.node.presence.notifier.reauthorize("presence", BOB)
+            self.node.advance(0.5)
+            told = self.take()
+            self.assertEqual(len([each for each in told if each.body]), count)
+        self.assertEqual(read(told[0].body).version, 2)
 
     def test_other_type(self) -> None:
         """Back from whole documents the first one is full, and versions go on (PNO-08)."""

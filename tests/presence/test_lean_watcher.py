@@ -308,6 +308,28 @@ class FilterTests(LeanCase):
         self.tell()
         self.assertEqual((watch.document, watch.content_type), (None, ""))
 
+    def test_nothing_left_of_the_known(self) -> None:
+        """FLT-12, SNE-15: what was known before is not there any more, nor what its tag names."""
+        watch = self.watch(Known("a1", ONE), filters=filters("a"), conditional=True)
+        self.tell(tag="a0")
+        self.assertIsNone(watch.document)
+        watch.subscriber.refresh(full=False)
+        self.pair.run()
+        self.assertIsNone(self.condition)
+
+    def test_nothing_left_after_decision(self) -> None:
+        """FLT-12: when a decision has come, a NOTIFY without body means that nothing passes."""
+        watch = self.watch(filters=filters("a"))
+        self.tell(ONE)
+        self.tell(state="pending;expires=3600")
+        self.same(watch, ONE)
+        self.tell()
+        self.assertIsNone(watch.document)
+
+    def same(self, watch: PresenceWatch, expected: bytes) -> None:
+        """Compare documents."""
+        self.assertEqual(watch.document, expected)
+
     def test_nothing_passes_any_more(self) -> None:
         """FLT-12: so with a new subscription, unless the tag says that nothing has changed."""
         for tag, left in (("a1", ONE), ("b2", None)):

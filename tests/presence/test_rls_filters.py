@@ -138,6 +138,22 @@ class ListFilterTests(DocumentsTestCase):
         self.again('<filter id="f1" remove="true"/>')
         self.assertEqual(self.told(), {ANN: "open a1", BOB: "open b2"})
 
+    def test_changed_twice(self) -> None:
+        """FLT-21: each SUBSCRIBE changes what the one before has left, told to members or not."""
+        self.subscribe(one(BASIC), one(NOTES, f' uri="{BOB}"', "f2"))
+        self.told()
+        self.peer.answer = 0
+        self.publish(ANN, "closed", "a2")
+        self.node.advance(3.0)  # the NOTIFYs after these have to wait
+        self.assertEqual(len(self.peer.notifies()), 1)
+        removed = self.again(one(NOTES), '<filter id="f2" remove="true"/>')
+        placed = self.again(one(BASIC, f' uri="{BOB}"', "f3"))
+        self.assertEqual((removed.status, placed.status), (200, 200))
+        self.assertEqual(len(self.peer.notifies()), 1)
+        self.peer.answer = 200
+        self.node.advance(10.0)
+        self.assertEqual(self.told(), {ANN: "closed a2", BOB: "open"})
+
     def test_refused(self) -> None:
         """488; and what is in force stays (FLT-22, FLT-26, FLT-28)."""
         self.subscribe(one(BASIC))

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from presence.filters.filterset import FilterSet
+from presence.pidf.offline import empty_document
 from presence.rls.backend import Watching
 from presence.rls.local import LocalBackEnds
 from presence.rls.model import Instance, Member
@@ -83,3 +84,15 @@ class LocalTests(SynchronousTestCase):
             made._owner.wheel._clock.pump([1.0] * 40)
             self.assertEqual(made._owner.notifier.attempts - before, again, reason)
             made.stop()
+
+    def test_no_document(self) -> None:
+        """RLS-24: who is active without a document is told with an empty one, as over SIP."""
+        clock = Clock()
+        notifier: Any = Refusing(SipError(404))
+        backends = LocalBackEnds(notifier, TimerWheel(clock), Pace(clock, 1.0, 1.0))
+        told: list[Instance] = []
+        watching = Watching(1, Identity(("sip:alice@example.com",)), 69, 600)
+        made = backends.subscribe(Member(BOB, BOB), watching, told.append, FilterSet())
+        made.notified("active", "", Notification())
+        self.assertEqual((told[-1].state, told[-1].body), ("active", empty_document(BOB)))
+        made.stop()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from presence.partial.difference import difference
 from presence.rls.draft import Terms
 from presence.rls.listwatch import WatchedInstance, WatchedList
 from presence.rls.model import Instance, Member
@@ -78,6 +79,38 @@ class TableCase(SynchronousTestCase):
         if not instance.cid:
             return f"{instance.state} {instance.reason}".strip()
         return related.parts[instance.cid].body.decode()
+
+
+class ChangesTests(TableCase):
+    """Changes of members' documents, for who takes them."""
+
+    def test_back_at_once(self) -> None:
+        """PNO-04: versions go on when a member leaves the list and is back before that is told.
+
+        Its instance may have the same id; a watcher takes what has an older version for old.
+        """
+        terms = attrs.evolve(TERMS, changes=difference)
+        watched = WatchedList()
+        for text in ("one", "two", "three"):
+            self.table.set_instance(A.key, active(presence(text)))
+            report = self.some(terms)
+            watched.take(report.content_type, report.body)
+            self.table.acknowledged(report)
+        self.table.set_service((), [B])
+        self.table.set_service((), [A, B])
+        self.table.set_instance(A.key, active(presence("four")))
+        report = self.some(terms)
+        taken = watched.take(report.content_type, report.body)
+        self.assertFalse(taken.refresh)
+        instance = watched.members[A.uri].instance
+        assert instance is not None
+        self.assertIn(b">four<", instance.document or b"")
+
+
+def presence(note: str) -> str:
+    """A document with a note."""
+    space = "urn:ietf:params:xml:ns:pidf"
+    return f'<presence xmlns="{space}" entity="{A.uri}"><note>{note}</note></presence>'
 
 
 class ReportTests(TableCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pysip.message import Request
+from pysip.message import Request, Response, response_to
 from tests.node import BOB
 from tests.presence.test_winfo import WinfoCase
 
@@ -80,6 +80,20 @@ class FilterTests(WinfoCase):
         self.assertEqual(self.take(), [])
         self.node.decide(carol="allow")
         self.assertEqual(self.users(), [["carol"]])
+
+    def test_nobody_any_more(self) -> None:
+        """Who was told of somebody learns that there is nobody, also when a NOTIFY has failed."""
+        self.node.decide(alice="allow")
+        self.watch("alice")
+        self.subscribe(ACTIVE)
+        self.assertEqual(self.users(), [["alice"]])
+        self.bob.peer.answer = _busy
+        self.unwatch("alice")
+        self.take()
+        self.bob.peer.answer = 200
+        self.node.advance(3)
+        (notify,) = self.take()
+        self.assertIn(f'<watcher-list resource="{BOB}" package="presence"/>'.encode(), notify.body)
 
     def test_time(self) -> None:
         """That it is later now is nothing new."""
@@ -171,3 +185,9 @@ class FilterTests(WinfoCase):
         self.subscribe(PENDING, suppress_if_match=tag)
         (notify,) = self.take()
         self.assertEqual((notify.body, notify.headers["sip-etag"]), (b"", [tag]))
+
+
+def _busy(request: Request) -> Response:
+    response = response_to(request, 503)
+    response.headers["retry-after"] = ["1"]
+    return response
