@@ -94,6 +94,7 @@ class Seer:
     :ivar wanted: the filter asked for last.
     :ivar news: ends and failures of its subscriptions.
     :ivar wheel: timers of its process.
+    :ivar host: where it is.
     """
 
     uri: str
@@ -104,6 +105,7 @@ class Seer:
     wanted: Asked = EVERYTHING
     news: list[str] = attrs.field(factory=list)
     wheel: TimerWheel | None = None
+    host: str = ""
 
 
 @implementer(IWatchListener)
@@ -269,6 +271,7 @@ class World:
         host = f"198.18.{number // 250}.{number % 250 + 1}"
         clock = self.node.clock
         seer.wheel = TimerWheel(clock)
+        seer.host = host
         agent = UserAgent(
             clock,
             seer.wheel,
@@ -397,6 +400,19 @@ class World:
         self.rules.by[seer.uri] = handling, granted
         self.node.presence.reauthorize()
 
+    def cut(self, seer: Seer) -> None:
+        """Nothing reaches it for a while.
+
+        So long that its subscription ends only where the server keeps it all the same.
+        """
+        longest = 20.0 if self.policy.keep_on_timeout else 8.0
+        self.network.cut(SERVER[0], seer.host)
+        for _ in range(2):
+            self.publish()
+            self.record()
+            self.advance(self.random.choice((1.0, longest)))
+        self.network.heal(SERVER[0], seer.host)
+
     def restart(self, seer: Seer) -> None:
         """The server ends and starts."""
         if self.random.random() < 0.7:
@@ -427,6 +443,7 @@ class World:
             self.restart_watcher: 3.0,
             self.replace: 1.5,
             self.restart: 1.0,
+            self.cut: 1.5,
         }
         if self.random.random() < 0.6:
             self.publish()
