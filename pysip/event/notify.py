@@ -319,8 +319,11 @@ class NotifySender:
             self._gone(subscription)
             return
         else:
+            now = self._clock.seconds()
             seconds = _RETRY_SECONDS if after is None else max(1, after)
-            subscription.gate = self._clock.seconds() + seconds
+            if subscription.pulse is not None:  # another try counts like a first one (RAT-04)
+                seconds = max(seconds, subscription.gate - now)
+            subscription.gate = now + seconds
             # Forced: a pending subscription, which is told of no changes, has missed it too.
             subscription.due = FORCED
             subscription.delivered = None

@@ -125,6 +125,19 @@ class RateTests(_Case):
         self.assertGreater(len(self.peer.requests), 2)
         self.assertEqual(len(self.take()), 1)
 
+    def test_after_a_failure(self) -> None:
+        """What has failed is sent again no sooner than the rate allows (RAT-04)."""
+        self.subscribe(";max-rate=0.1")
+        self.node.advance(11)
+        self.take()
+        self.peer.answer = _with_event("small", 503)
+        self.change()
+        self.node.advance(9)
+        self.assertEqual(self.told(), [b"1"])
+        self.peer.answer = 200
+        self.node.advance(2)
+        self.assertEqual(self.told(), [b"1"])
+
     def test_pause(self) -> None:
         """A rate of less than once in the lifetime is raised to that (RAT-05, RAT-14)."""
         self.subscribe(";max-rate=0.0001", expires=100)
