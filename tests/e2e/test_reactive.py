@@ -164,7 +164,7 @@ class Courses(Reactive):
     """The course and its variants."""
 
     def test_course(self: Any) -> None:
-        """FLW-01, FLW-03: appendix I; the documents come whole, as without partial notification."""
+        """FLW-01, FLW-03: appendix I, with changes of documents for who likes them better."""
         self.pending()
         self.put("friends")
         self.course.play("M16", "M17", "M18", "M19", "M20", "M21", "M22", "M23")

@@ -28,6 +28,8 @@ from tests.interop.replay import (
 )
 
 _COPIED = ("via", "from", "to", "call-id", "cseq")
+PIDF = "application/pidf+xml"
+PIDF_DIFF = "application/pidf-diff+xml"
 _SILENCE = 1.2
 """Seconds in which a NOTIFY that must not come would have come, or come again (T1 is 0.5)."""
 
@@ -90,6 +92,27 @@ class ReplayTests(SynchronousTestCase):
         notify = self.alice.phone.notify(watch)
         self.assertIn(f"NOTIFY sip:0x7f3c50@{self.alice.here};transport=udp SIP/2.0", notify.start)
         self.assertIn(b"<basic>open</basic>", notify.body)
+
+    def test_abilities(self) -> None:
+        """What SUBSCRIBEs say of types, preferences and ids is heeded (EVT-04, PNO-03)."""
+        self.begin()
+        self.published()
+        for accept_fields, event, told in (
+            ("", "presence", PIDF),
+            ("Accept: application/pidf+xml\n", "presence;id=1", PIDF),
+            ("Accept: multipart/related, application/rlmi+xml, */*\n", "presence", PIDF),
+            (f"Accept: {PIDF};q=0.5,\n {PIDF_DIFF}\n", "presence", PIDF_DIFF),
+            (f"Accept: {PIDF_DIFF};q=0.1, {PIDF}\n", "presence;id=1", PIDF),
+            (f"Accept: {PIDF}\nAccept: {PIDF_DIFF}\n", "presence;id=2", PIDF_DIFF),
+        ):
+            text = LINPHONE_SUBSCRIBE.replace(
+                "Event: presence\n", f"Event: {event}\n{accept_fields}"
+            )
+            watch = self.alice.watch(text.replace("9wYDbhC0xH", f"9wYDbhC0x{event[-1]}{told[-8]}"))
+            self.assertEqual(watch.response.status, 200)
+            notify = self.alice.phone.notify(watch)
+            self.assertEqual((notify["event"], notify["content-type"]), (event, told))
+            self.assertIn(b"<basic>open</basic>", notify.body)
 
     def test_last_notify_refused(self) -> None:
         """The NOTIFY after an unsubscribe is answered 481; there is nothing more (CLI-09)."""
