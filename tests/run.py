@@ -2,10 +2,10 @@
 
 ::
 
-    python tests/run.py                      # all of tests/: first those that open no port of the
-                                             # machine, in as many processes as it has cores
-    python tests/run.py tests.pysip          # some
-    python tests/run.py -j 2                 # in two processes
+    python tests/run.py                      # all of tests/, in as many processes as there are
+                                             # cores, four at most
+    python tests/run.py tests.pysip          # some, in this process
+    python tests/run.py -j 2 tests.pysip     # in two processes
 
 Warnings are errors, properties are tested with a fixed seed, and processes that tests left
 running are ended and named.  The exit status is 1 when anything failed or nothing ran.
@@ -19,9 +19,7 @@ import ctypes
 import faulthandler
 import os
 import pathlib
-import re
 import signal
-import subprocess
 import sys
 import time
 from typing import cast
@@ -34,10 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SYSTEM_TESTS = ("tests.e2e.", "tests.interop.", "tests.chaos.")
 """Tests whose being skipped is worth a line: they need programs of the machine."""
 
-IN_MEMORY = tuple(
-    f"tests.{name}" for name in ("conformance", "contract", "pairs", "presence", "pysip", "xcap")
-)
-"""Tests that are not in each other's way: all they need is in memory, or has a name of its own."""
+MOST_JOBS = 4
+"""Processes that have ports of their own (``tests/ports.py``)."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -46,11 +42,12 @@ def main() -> int:
     """Run what the command line names; the exit status."""
     parser = argparse.ArgumentParser(description="Run the tests with trial.")
     parser.add_argument("tests", nargs="*", help="packages, modules, cases; all if none is named")
-    parser.add_argument("-j", "--jobs", type=int, default=0, help="run in so many processes")
+    parser.add_argument("-j", "--jobs", type=int, default=0, help=f"processes, {MOST_JOBS} at most")
     parser.add_argument("--temp-directory", default="_trial_temp", help="where trial works")
     parser.add_argument("--random", action="store_true", help="properties by chance, not by seed")
     parser.add_argument("--timeout", type=float, default=1500, help="seconds for everything")
     options = parser.parse_args()
+    options.jobs = min(options.jobs, MOST_JOBS)
 
     if not sys.flags.bytes_warning:  # start anew, strictly
         arguments = ["-W", "error", "-b", *sys.argv]
@@ -65,41 +62,17 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     _adopt_orphans()
     started = time.monotonic()
-    before = (0, 0)
     if not options.tests:
-        options.tests = sorted(_tests().difference(IN_MEMORY))
-        before = _run_side_by_side(options)
+        options.tests = sorted(_tests())
+        options.jobs = options.jobs or min(MOST_JOBS, os.cpu_count() or 1)
     result = _run(options)
-    return _report(result, _end_children(), started, before)
+    return _report(result, _end_children(), started)
 
 
 def _tests() -> set[str]:
     """Packages and modules of tests directly below ``tests``."""
     found = {f"tests.{package.parent.name}" for package in ROOT.glob("tests/*/__init__.py")}
     return found | {f"tests.{module.stem}" for module in ROOT.glob("tests/test_*.py")}
-
-
-def _run_side_by_side(options: argparse.Namespace) -> tuple[int, int]:
-    """Run what is in memory, in several processes: how many have passed and failed.
-
-    In a process of its own, since the reactor runs in each but once.
-    """
-    jobs = ["--jobs", str(os.cpu_count() or 1)]
-    place = ["--temp-directory", f"{options.temp_directory}_side"]
-    more = ["--random"] if options.random else []
-    command = [sys.executable, str(pathlib.Path(__file__)), *jobs, *place, *more, *IN_MEMORY]
-    last = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            found = re.fullmatch(r"(\d+) passed, (\d+) failed\n", line)
-            if found is None:
-                print(line, end="", flush=True)
-            else:
-                last = line
-    found = re.match(r"(\d+) passed, (\d+) failed", last)
-    passed, failed = (int(found[1]), int(found[2])) if found else (0, 1)
-    return passed, max(failed, 1) if child.returncode else failed
 
 
 def _run(options: argparse.Namespace) -> reporter.Reporter:
@@ -121,13 +94,8 @@ def _run(options: argparse.Namespace) -> reporter.Reporter:
     return cast(reporter.Reporter, runner.run(suite))
 
 
-def _report(
-    result: reporter.Reporter, left: list[str], started: float, before: tuple[int, int]
-) -> int:
-    """Print what trial's summary does not say plainly; the exit status.
-
-    :param before: passed and failed before.
-    """
+def _report(result: reporter.Reporter, left: list[str], started: float) -> int:
+    """Print what trial's summary does not say plainly; the exit status."""
     wrong = [*result.errors, *result.failures, *result.unexpectedSuccesses]
     failed = len({item[0].id() for item in wrong})
     passed = result.testsRun - failed - len(result.skips) - len(result.expectedFailures)
@@ -140,7 +108,6 @@ def _report(
     print(f"{time.monotonic() - started:.0f} s; {len(result.skips)} skipped")
     if not result.testsRun:
         print("no test was run")
-    passed, failed = passed + before[0], failed + before[1]
     print(f"{passed} passed, {failed} failed", flush=True)
     return 1 if failed or not passed else 0
 

@@ -11,9 +11,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import OPEN_POINTS, PASSWORD, Daemon, tables
-from tests.e2e.deployments import XDMS_ROLES, free_port
+from tests.e2e.deployments import XDMS_ROLES
 from tests.e2e.phone import DOMAIN, aor
 from tests.e2e.xdm import XcapClient
+from tests.ports import free_port
 
 USERS = ("alice", "bob")
 MIB = 1 << 20

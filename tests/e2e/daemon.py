@@ -20,6 +20,7 @@ from presence.accounts import AccountStore
 from presence.tomlfile import dotted, toml
 from tests.e2e import wire
 from tests.e2e.phone import DOMAIN, Phone, aor
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TWISTD = shutil.which("twistd", path=os.path.dirname(sys.executable)) or "twistd"
@@ -119,7 +120,7 @@ class Daemon:
     """A server, its configuration and its state directory; it can be started many times.
 
     :param case: the test; at its end the server is stopped and its log examined.
-    :param points: listening points for SIP by a name; a free port is found at the first start.
+    :param points: listening points for SIP by a name; without a port they get a free one.
     :param accounts: users with an account.
     :param settings: see :func:`tables`.
 
@@ -139,7 +140,7 @@ class Daemon:
         self.state = self.directory / "state"
         self.config = self.directory / "presence.toml"
         self.points: dict[str, dict[str, Any]] = {
-            name: {"port": 0, **point}
+            name: {**point, "port": point.get("port") or free_port()}
             for name, point in (DIGEST_POINTS if points is None else points).items()
         }
         self.settings = copy.deepcopy(dict(tables() if settings is None else settings))

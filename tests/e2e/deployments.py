@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,10 @@ from tests.e2e.daemon import OPEN_POINTS, PASSWORD, Daemon, tables
 from tests.e2e.phone import DOMAIN, aor
 from tests.e2e.wire import HOST
 from tests.e2e.xdm import XcapClient
+from tests.ports import free_port
 
 XDMS_ROLES = ("presence-xdms", "rls-xdms", "shared-xdms")
 USERS = ("alice", "bob", "carol")
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nothing uses; outgoing connections will not take it."""
-    for _ in range(1000):
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        return port
-    raise AssertionError("no port is free")
 
 
 class Deployment:

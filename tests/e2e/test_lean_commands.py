@@ -15,11 +15,11 @@ from presence.commands.failures import OK, USAGE
 from pysip.external import ExternalBody, write_external
 from pysip.mime import Part, write_related
 from tests.e2e.daemon import OPEN_POINTS, PASSWORD, ROOT, Daemon, heed_interrupts, tables
-from tests.e2e.deployments import free_port
 from tests.e2e.phone import DOMAIN, PIDF, aor, pidf
 from tests.e2e.test_list_commands import Watching
 from tests.e2e.wire import HOST
 from tests.e2e.xdm import XcapClient
+from tests.ports import free_port
 from tests.presence.test_watch_options import FILTER
 
 ICON = bytes(range(256)) * 20

@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from presence.xdmtables import PRESENCE_SERVER
 from tests.e2e.daemon import Daemon, tables
-from tests.e2e.deployments import XDMS_ROLES, AllInOne, free_port
+from tests.e2e.deployments import XDMS_ROLES, AllInOne
 from tests.e2e.phone import DOMAIN, PIDF, Phone, aor, pidf
 from tests.e2e.test_lists import ACCEPT, FRIENDS, SERVICES, Buddies, services
 from tests.e2e.wire import HOST
 from tests.e2e.xdm import XcapClient
+from tests.ports import free_port
 
 SECOND = "second.example"
 REMOTE = "other.example"

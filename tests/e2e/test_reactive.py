@@ -11,12 +11,13 @@ from urllib.parse import quote
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.e2e.daemon import Daemon
-from tests.e2e.deployments import AllInOne, Apart, Deployment, free_port
+from tests.e2e.deployments import AllInOne, Apart, Deployment
 from tests.e2e.flow import Course, read
 from tests.e2e.phone import DOMAIN, aor
 from tests.e2e.wire import HOST, Message, udp
 from tests.e2e.xdm import ELEMENT
 from tests.e2e.xdm import XcapClient as Client
+from tests.ports import free_port
 
 COURSE = Path(__file__).parents[1] / "vectors" / "flows" / "appendix-i.txt"
 PLACE = f"org.openmobilealliance.pres-rules/users/{quote(aor('bob'), safe=':@')}/pres-rules"

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from presence.ctl import make_parser
 from tests.e2e.daemon import heed_interrupts
-from tests.interop.programs import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.e2e.daemon import PASSWORD
 from tests.e2e.phone import DOMAIN
 from tests.e2e.wire import HOST
-from tests.interop.programs import Program, free_port, require
+from tests.interop.programs import Program, require
+from tests.ports import free_port
 
 SCENARIOS = Path(__file__).resolve().parent / "sipp"
 _MODES = {"udp": "u1", "tcp": "t1"}

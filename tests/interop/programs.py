@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +12,6 @@ from typing import Any, TypeVar
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.e2e.daemon import tables
-from tests.e2e.wire import HOST
 
 END_SECONDS = 10.0
 
@@ -40,24 +36,6 @@ def calm(**changed: Mapping[str, Any]) -> dict[str, Any]:
     Some programs try again only after half a minute.
     """
     return tables(overload={"enabled": False}, **changed)
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody uses just now, over UDP or TCP.
-
-    For programs that can neither choose a port themselves nor tell which one they have.  It is
-    below those that the system gives to connections, any of which could take it meanwhile.
-    """
-    while True:
-        port = random.randrange(20000, 30000)
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
-            contextlib.suppress(OSError),
-        ):
-            datagrams.bind((HOST, port))
-            streams.bind((HOST, port))
-            return port
 
 
 def eventually(

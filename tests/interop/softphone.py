@@ -16,7 +16,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.e2e.daemon import PASSWORD, Daemon
 from tests.e2e.phone import DOMAIN
 from tests.e2e.wire import HOST
-from tests.interop.programs import Program, eventually, free_port, require
+from tests.interop.programs import Program, eventually, require
+from tests.ports import free_port
 
 TEMPLATES = Path(__file__).resolve().parent / "baresip"
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")

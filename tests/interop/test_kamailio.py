@@ -13,7 +13,8 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.phone import Phone, aor, notes, pidf
 from tests.e2e.wire import HOST
 from tests.interop.callers import call
-from tests.interop.programs import Program, calm, eventually, free_port, require
+from tests.interop.programs import Program, calm, eventually, require
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     _Base = SynchronousTestCase
