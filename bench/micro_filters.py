@@ -10,14 +10,13 @@ The aim is a median well under 1000 µs; the exit status is 1 if one is not reac
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.timing import measure
 from presence.filters.content import select
 from presence.filters.document import read_filters
 from presence.filters.filterset import FilterSet
@@ -117,16 +116,6 @@ def filter_document(inner: str) -> bytes:
         '<filter-set xmlns="urn:ietf:params:xml:ns:simple-filter">'
         f'<ns-bindings>{bindings}</ns-bindings><filter id="1">{inner}</filter></filter-set>'
     ).encode()
-
-
-def measure(work: Callable[[], object], count: int) -> float:
-    """Median of CPU time of one call in microseconds."""
-    times = []
-    for _ in range(count):
-        start = time.process_time_ns()
-        work()
-        times.append(time.process_time_ns() - start)
-    return statistics.median(times) / 1000
 
 
 def main() -> int:

@@ -10,14 +10,13 @@ The aim is a median well under 1000 µs; the exit status is 1 if one is not reac
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.timing import measure
 from presence.rules.decide import decide
 from presence.rules.document import read_rules
 from presence.rules.model import Context, Flavour, Watcher
@@ -79,16 +78,6 @@ def everybody() -> bytes:
         for number in range(RULES)
     )
     return f"{HEAD}{''.join(rules)}</cp:ruleset>".encode()
-
-
-def measure(work: Callable[[], object], count: int) -> float:
-    """Median of CPU time of one call in microseconds."""
-    times = []
-    for _ in range(count):
-        start = time.process_time_ns()
-        work()
-        times.append(time.process_time_ns() - start)
-    return statistics.median(times) / 1000
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from presence.addresses import Network, parse_peer
 from presence.content.media import TYPES, active, is_pattern
-from presence.tables import Count, Positive, Table, Text
+from presence.tables import Count, Positive, Table, Text, check_within
 from presence.tomlfile import WrongValueError
 from presence.xdmtables import HttpListen, check_http, check_proxies
 
@@ -101,14 +101,7 @@ class ContentTable(Table, frozen=True):
                     "remove it",
                 )
         check_proxies(self.proxies)
-        for inner, outer in (("size", "total_size"), ("default_life", "max_life")):
-            if getattr(self, inner) > getattr(self, outer):
-                raise WrongValueError(
-                    (inner,),
-                    getattr(self, inner),
-                    f"at most {outer} ({getattr(self, outer)})",
-                    f"lower it or raise {outer}",
-                )
+        check_within(self, ("size", "total_size"), ("default_life", "max_life"))
 
     @property
     def networks(self) -> tuple[Network, ...]:

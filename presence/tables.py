@@ -253,6 +253,20 @@ class TransportOptions(Table, frozen=True):
     queue_size: Count = 4194304
 
 
+def check_within(table: Table, *pairs: tuple[str, str]) -> None:
+    """See that a value which another one bounds can be reached.
+
+    :param pairs: names of the inner and the outer value.
+    :raises WrongValueError: an inner one is greater.
+    """
+    for inner, outer in pairs:
+        value, most = getattr(table, inner), getattr(table, outer)
+        if value > most:
+            raise WrongValueError(
+                (inner,), value, f"at most {outer} ({most})", f"lower it or raise {outer}"
+            )
+
+
 class Limits(Table, frozen=True):
     """Protection against what is too much (TRN-17, SUB-18, PUB-16, LIM-01).
 
@@ -293,14 +307,7 @@ class Limits(Table, frozen=True):
 
     def __post_init__(self) -> None:
         """Check that a limit inside another can be reached."""
-        for inner, outer in (("line_size", "head_size"), ("pidf_size", "body_size")):
-            if getattr(self, inner) > getattr(self, outer):
-                raise WrongValueError(
-                    (inner,),
-                    getattr(self, inner),
-                    f"at most {outer} ({getattr(self, outer)})",
-                    f"lower it or raise {outer}",
-                )
+        check_within(self, ("line_size", "head_size"), ("pidf_size", "body_size"))
 
 
 class Lifetime(Table, frozen=True):
