@@ -11,7 +11,6 @@ from presence.filtering import brings_filters
 from presence.filters.errors import FilterError
 from presence.filters.filterset import FilterSet
 from presence.objects.related import without
-from presence.pidf.offline import empty_document
 from presence.view import PIDF_DIFF, View
 from pysip.event.notification import Notification
 
@@ -198,25 +197,24 @@ class Preferred:
             return view
         selected = view.selected(chosen.what)
         if selected is None and (preferences.had or subscription.delivered not in (None, 0)):
-            return View(view.entity, empty_document(view.entity))
+            return view.emptied
         return selected
 
     def _next(self, preferences: Preferences, subscription: ISubscription) -> int:
         """The version of the next document (PNO-04)."""
-        sent = preferences.sent
-        if sent is not None and subscription.uncertain:
-            preferences.version = max(preferences.version, sent.version)
+        self._use_up(preferences, subscription)
         return preferences.version + 1
 
-    def nothing(self, subscription: ISubscription) -> None:
-        """The next NOTIFY has no document: its answer acknowledges none that was made before.
+    def _use_up(self, preferences: Preferences, subscription: ISubscription) -> None:
+        """The number of a document that may have arrived is not given again (PNO-04)."""
+        if preferences.sent is not None and subscription.uncertain:
+            preferences.version = max(preferences.version, preferences.sent.version)
 
-        The number of one that may have arrived is used up (PNO-04).
-        """
+    def nothing(self, subscription: ISubscription) -> None:
+        """The next NOTIFY has no document: its answer acknowledges none that was made before."""
         preferences = subscription.data
-        if isinstance(preferences, Preferences) and preferences.sent is not None:
-            if subscription.uncertain:
-                preferences.version = max(preferences.version, preferences.sent.version)
+        if isinstance(preferences, Preferences):
+            self._use_up(preferences, subscription)
             preferences.sent = None
 
     def _end(self, subscription: ISubscription, reason: str) -> Notification | None:

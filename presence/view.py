@@ -14,6 +14,7 @@ from presence.filters.errors import FilterError
 from presence.filters.triggers import fired
 from presence.partial.difference import difference
 from presence.partial.documents import CONTENT_TYPE, full, partial
+from presence.pidf.offline import empty_document
 from presence.pidf.write import digest
 from pysip.event.notification import Notification
 
@@ -32,11 +33,12 @@ class View(Notification):
     :param entity: the presentity as these watchers call it.
     """
 
-    __slots__ = ("_fired", "_forms", "_selected", "entity")
+    __slots__ = ("_emptied", "_fired", "_forms", "_selected", "entity")
 
     def __init__(self, entity: str, document: bytes) -> None:
         super().__init__(PIDF, document, digest(document))
         self.entity = entity
+        self._emptied: View | None = None
         self._selected: dict[What, View | FilterError | None] = {}
         self._fired: dict[tuple[int, tuple[Trigger, ...]], bool | FilterError] = {}
         self._forms: dict[tuple[int | None, int], Notification] = {}
@@ -45,6 +47,13 @@ class View(Notification):
     def partial_tag(self) -> str:
         """The entity-tag of the state where it is told in ``application/pidf-diff+xml``."""
         return self.tag + _LABEL
+
+    @property
+    def emptied(self) -> View:
+        """A document without content, for who has to learn that nothing is left."""
+        if self._emptied is None:
+            self._emptied = View(self.entity, empty_document(self.entity))
+        return self._emptied
 
     def selected(self, what: What) -> View | None:
         """What a filter selects of it; None for nothing (FLT-10 to FLT-12).
