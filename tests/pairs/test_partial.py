@@ -261,6 +261,20 @@ class PartialTests(SynchronousTestCase):
         self.assertIsInstance(after, Diff)
         self.assertEqual(after.version, (told.version or 0) + 1)
 
+    def test_condition_after_restart(self) -> None:
+        """It is kept for a state that is told in changes, as for others (SNE-06, SNE-16)."""
+        self.subscribe()
+        tag = self.take()[0].headers["sip-etag"][0]
+        self.assertEqual(self.again(suppress_if_match=tag, expires=60).status, 204)
+        self.node.advance(1)
+        self.node = self.node.restart()
+        self.bob.node = self.peer.node = self.node
+        self.node.presence.resume()
+        self.node.advance(61, step=0.5)
+        (last,) = self.take()
+        self.assertIn("terminated", last.headers["subscription-state"][0])
+        self.assertEqual((last.body, last.headers["sip-etag"]), (b"", [tag]))
+
     def test_min_rate(self) -> None:
         """Repetitions tell that nothing has changed since (RAT-07)."""
         self.subscribe(event="presence;min-rate=0.1")
